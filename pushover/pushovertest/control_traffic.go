@@ -1,0 +1,179 @@
+package pushovertest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Control calls that make things happen: messages, frames, faults.
+
+func (s *Server) listViolations() []Violation {
+	if v := s.Violations(); v != nil {
+		return v
+	}
+	return []Violation{}
+}
+
+func (s *Server) controlMessages(body []byte) (any, error) {
+	in := struct {
+		Count     int            `json:"count"`
+		Priority  int            `json:"priority"`
+		Title     string         `json:"title"`
+		Message   string         `json:"message"`
+		App       string         `json:"app"`
+		Sound     string         `json:"sound"`
+		URL       string         `json:"url"`
+		URLTitle  string         `json:"url_title"`
+		HTML      bool           `json:"html"`
+		Monospace bool           `json:"monospace"`
+		Encrypted bool           `json:"encrypted"`
+		TTL       span           `json:"ttl"`
+		Retry     span           `json:"retry"`
+		Expire    span           `json:"expire"`
+		Timestamp int64          `json:"timestamp"`
+		Device    string         `json:"device"`
+		To        string         `json:"to"`
+		Fields    map[string]any `json:"fields"`
+		Omit      []string       `json:"omit"`
+	}{Count: 1, Message: "message {n}"}
+	if err := decodeControl(body, &in); err != nil {
+		return nil, err
+	}
+	switch {
+	case in.Count < 1 || in.Count > maxCount:
+		return nil, fmt.Errorf("count: %d is not between 1 and %d", in.Count, maxCount)
+	case in.Priority < -2 || in.Priority > 2:
+		return nil, fmt.Errorf("priority: %d is not between -2 and 2", in.Priority)
+	}
+	if err := s.knownDevices(in.To, in.Device); err != nil {
+		return nil, err
+	}
+	m := Outgoing{
+		Title: in.Title, Message: in.Message, Priority: in.Priority, App: in.App, Sound: in.Sound, URL: in.URL,
+		URLTitle: in.URLTitle, HTML: in.HTML, Monospace: in.Monospace, Encrypted: in.Encrypted,
+		TTL: time.Duration(in.TTL), Retry: time.Duration(in.Retry), Expire: time.Duration(in.Expire),
+		Device: in.Device, To: in.To, Fields: in.Fields, Omit: in.Omit,
+	}
+	if in.Timestamp != 0 {
+		m.Timestamp = time.Unix(in.Timestamp, 0)
+	}
+	out := struct {
+		IDs      []string `json:"ids"`
+		Receipts []string `json:"receipts"`
+	}{IDs: []string{}, Receipts: []string{}}
+	for _, sent := range s.SendN(in.Count, m) {
+		out.IDs = append(out.IDs, sent.IDs...)
+		if sent.Receipt != "" {
+			out.Receipts = append(out.Receipts, sent.Receipt)
+		}
+	}
+	return out, nil
+}
+
+// knownDevices refuses names that the sending side would silently widen to
+// all devices: in a script that is a mistake.
+func (s *Server) knownDevices(to, names string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	accounts := s.recipients(to)
+	if len(accounts) == 0 {
+		return fmt.Errorf("to: no account or group %q", to)
+	}
+	if names == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		found := false
+		for _, a := range accounts {
+			for _, d := range a.devices {
+				found = found || d.name == strings.TrimSpace(name)
+			}
+		}
+		if !found {
+			return fmt.Errorf("device: no device %q", strings.TrimSpace(name))
+		}
+	}
+	return nil
+}
+
+func (s *Server) controlFrames(body []byte) (any, error) {
+	var in struct {
+		Frame  string `json:"frame"`
+		Device string `json:"device"`
+		Mode   string `json:"mode"`
+		Close  *int   `json:"close"`
+		Reason string `json:"reason"`
+	}
+	if err := decodeControl(body, &in); err != nil {
+		return nil, err
+	}
+	if in.Frame == "" && in.Close == nil {
+		return nil, errors.New("frame: is required, one byte for each signal (or close: a close code, 0 for none)")
+	}
+	if c := in.Close; c != nil && *c != 0 && (*c < 1000 || *c > 4999) {
+		return nil, fmt.Errorf("close: %d is no close code (0, or 1000 to 4999)", *c)
+	}
+	s.mu.Lock()
+	devices := s.named(in.Device)
+	connected := 0
+	for _, d := range devices {
+		if d.stream != nil {
+			connected++
+		}
+	}
+	s.mu.Unlock()
+	if in.Device != "" && len(devices) == 0 {
+		return nil, fmt.Errorf("device: no device %q", in.Device)
+	}
+	send := s.Signal
+	switch in.Mode {
+	case "", "binary":
+	case "text":
+		send = s.SignalText
+	case "joined":
+		send = s.SignalJoined
+	case "split":
+		send = s.SignalSplit
+	default:
+		return nil, fmt.Errorf("mode: %q is none of binary, text, joined, split", in.Mode)
+	}
+	send(in.Device, in.Frame)
+	if in.Close != nil {
+		s.CloseStreams(in.Device, *in.Close, in.Reason)
+	}
+	return struct {
+		Streams int `json:"streams"`
+	}{connected}, nil
+}
+
+func (s *Server) controlFaults(body []byte) (any, error) {
+	var in struct {
+		On          string `json:"on"`
+		Status      int    `json:"status"`
+		Body        string `json:"body"`
+		ContentType string `json:"content_type"`
+		RetryAfter  span   `json:"retry_after"`
+		Act         bool   `json:"act"`
+		Delay       span   `json:"delay"`
+		Drop        string `json:"drop"`
+		PadTo       int64  `json:"pad_to"`
+		Count       int    `json:"count"`
+		For         span   `json:"for"`
+		Skip        int    `json:"skip"`
+	}
+	if err := decodeControl(body, &in); err != nil {
+		return nil, err
+	}
+	f := Fault{
+		On: in.On, Status: in.Status, Body: in.Body, ContentType: in.ContentType,
+		RetryAfter: time.Duration(in.RetryAfter), Act: in.Act, Delay: time.Duration(in.Delay), Drop: in.Drop,
+		PadTo: in.PadTo, Count: in.Count, For: time.Duration(in.For), Skip: in.Skip,
+	}
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	s.addFault(f)
+	return done{true}, nil
+}

@@ -1,0 +1,264 @@
+package pushovertest
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"sort"
+	"strconv"
+	"time"
+)
+
+// Order is the order of the messages inside one download. The real service's
+// is not documented.
+type Order string
+
+// The orders. Whatever the order, a page holds the lowest ids of the queue.
+const (
+	Ascending  Order = "ascending"
+	Descending Order = "descending"
+	Shuffled   Order = "shuffled"
+)
+
+// SetOrder chooses the order inside messages[] from now on: Ascending (the
+// default), Descending or Shuffled. Anything else means Ascending.
+func (s *Server) SetOrder(o Order) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.arrangement = o
+}
+
+// OmitStrings makes messages from now on look like captures of before 2020:
+// no *_str fields, and small ids.
+func (s *Server) OmitStrings(omit bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.omitStrings = omit
+}
+
+// SetPageSize changes Options.PageSize: the most messages of one download, -1
+// for no limit.
+func (s *Server) SetPageSize(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n == 0 {
+		n = 1000
+	}
+	s.opts.PageSize = n
+}
+
+// Queue lists the ids waiting for a device of the first account that has one
+// of that name, ascending.
+func (s *Server) Queue(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.named(name) {
+		s.expire(d)
+		return d.ids()
+	}
+	return nil
+}
+
+func (d *device) ids() []string {
+	out := make([]string, len(d.queue))
+	for i, q := range d.queue {
+		out[i] = strconv.FormatInt(q.id, 10)
+	}
+	return out
+}
+
+// expire drops what has waited longer than the retention. Arrival order is id
+// order, so it is always a prefix.
+func (s *Server) expire(d *device) {
+	limit := time.Now().Add(-s.opts.Retention)
+	n := sort.Search(len(d.queue), func(i int) bool { return d.queue[i].at.After(limit) })
+	for _, q := range d.queue[:n] {
+		if q.delivered {
+			if d.lapsed == nil {
+				d.lapsed = map[int64]struct{}{}
+			}
+			d.lapsed[q.id] = struct{}{}
+		}
+	}
+	d.drop(n)
+}
+
+func (d *device) drop(n int) {
+	clear(d.queue[:n]) // lets the messages go
+	d.queue = d.queue[n:]
+	if len(d.queue) == 0 {
+		d.queue = nil
+	}
+}
+
+// download is GET messages.json. Wire reference 2.3.
+func (s *Server) download(c *call) reply {
+	d, refusal := s.authorise(c, c.deviceID(s.opts.DeviceAliases))
+	if refusal != nil {
+		return *refusal
+	}
+	s.expire(d)
+	n := len(d.queue)
+	if limit := s.opts.PageSize; limit > 0 && n > limit {
+		n = limit
+	}
+	p := &page{items: slices.Clone(d.queue[:n])}
+	for i := range p.items {
+		if r := p.items[i].receipt; r != nil {
+			p.items[i].acked = r.acknowledged
+		}
+	}
+	r := s.success(nil)
+	p.head = []byte(`{"messages":[`)
+	p.tail = append([]byte(`],"user":`), encodeJSON(s.userObject(d.account))...)
+	p.tail = append(p.tail, `,"device":`...)
+	p.tail = append(p.tail, encodeJSON(deviceObject(d))...)
+	p.tail = append(p.tail, ',')
+	p.tail = append(p.tail, r.body[1:]...) // status, request and the brace
+	highest := int64(0)
+	if n > 0 {
+		highest = p.items[n-1].id
+	}
+	s.arrange(p)
+	r.body, r.page = nil, p
+	r.received = func() {
+		for i := range d.queue {
+			if d.queue[i].id > highest {
+				break
+			}
+			d.queue[i].delivered = true
+		}
+		d.delivered = max(d.delivered, highest)
+	}
+	s.manners.downloaded(c, d)
+	return r
+}
+
+// arrange puts a page into the chosen order.
+func (s *Server) arrange(p *page) {
+	switch s.arrangement {
+	case Descending:
+		slices.Reverse(p.items)
+	case Shuffled:
+		s.rng.Shuffle(len(p.items), func(i, j int) { p.items[i], p.items[j] = p.items[j], p.items[i] })
+	case Ascending:
+	}
+}
+
+func (s *Server) userObject(a *account) map[string]any {
+	return map[string]any{
+		"quiet_hours": false, "quick_quiet_until": nil,
+		"is_android_licensed": false, "is_ios_licensed": false, "is_desktop_licensed": a.licensed,
+		"email": a.Email, "created_at": a.created.Unix(), "first_email_alias": "sim" + a.UserKey[len(a.UserKey)-6:],
+		"show_tipjar": "1", "show_team_ad": "1",
+	}
+}
+
+func deviceObject(d *device) map[string]any {
+	return map[string]any{
+		"name": d.name, "eid": "e" + d.id[:12], "encryption_enabled": false, "default_sound": "po",
+		"always_use_default_sound": false, "default_high_priority_sound": "po",
+		"always_use_default_high_priority_sound": false, "dismissal_sync_enabled": false,
+	}
+}
+
+// deleteThrough is POST devices/<id>/update_highest_message.json. Wire
+// reference 2.4.
+func (s *Server) deleteThrough(c *call) reply {
+	d, refusal := s.authorise(c, c.arg)
+	if refusal != nil {
+		return *refusal
+	}
+	id, err := strconv.ParseInt(c.params.Get("message"), 10, 64)
+	if err != nil || id < 0 {
+		return s.refuse(http.StatusBadRequest, "message", "is invalid")
+	}
+	s.expire(d)
+	s.manners.deleting(c, d, id)
+	n := sort.Search(len(d.queue), func(i int) bool { return d.queue[i].id > id })
+	if n > 0 {
+		d.credit++
+	}
+	d.drop(n)
+	if id > d.cleared {
+		d.cleared = id
+		for lapsed := range d.lapsed {
+			if lapsed <= id {
+				delete(d.lapsed, lapsed)
+			}
+		}
+	}
+	return s.success(nil)
+}
+
+// A page is the body of one download. It is written from the queue's own
+// encoded messages, without building the whole in memory.
+type page struct {
+	head, tail []byte
+	items      []queued
+}
+
+// length is what WriteTo will write.
+func (p *page) length() int64 {
+	var n discarded
+	_, _ = p.WriteTo(&n) // discarded takes everything
+	return int64(n)
+}
+
+type discarded int64
+
+func (d *discarded) Write(b []byte) (int, error) {
+	*d += discarded(len(b))
+	return len(b), nil
+}
+
+// WriteTo writes the whole body in pieces of some tens of kilobytes.
+func (p *page) WriteTo(w io.Writer) (int64, error) {
+	var written int64
+	buf := append(make([]byte, 0, 64<<10), p.head...)
+	flush := func() error {
+		n, err := w.Write(buf)
+		written += int64(n)
+		buf = buf[:0]
+		return err
+	}
+	for i := range p.items {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = p.items[i].appendJSON(buf)
+		if len(buf) > 48<<10 {
+			if err := flush(); err != nil {
+				return written, err
+			}
+		}
+	}
+	buf = append(buf, p.tail...)
+	err := flush()
+	return written, err
+}
+
+// appendJSON writes the message as this device sees it: the ids are the
+// device's own, acked is as of the download, the rest is shared.
+func (q *queued) appendJSON(out []byte) []byte {
+	out = append(out, '{')
+	if !q.noID {
+		out = append(out, `"id":`...)
+		out = strconv.AppendInt(out, q.id, 10)
+		out = append(out, ',')
+	}
+	if !q.noIDStr {
+		out = append(out, `"id_str":"`...)
+		out = strconv.AppendInt(out, q.id, 10)
+		out = append(out, '"', ',')
+	}
+	if !q.noAcked {
+		if q.acked {
+			out = append(out, `"acked":1,`...)
+		} else {
+			out = append(out, `"acked":0,`...)
+		}
+	}
+	out = append(out, q.body...)
+	return append(out, '}')
+}

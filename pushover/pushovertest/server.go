@@ -1,0 +1,194 @@
+package pushovertest
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Options describe a service. The zero value is a complete one: an account
+// without second factor, a licence, pages of a thousand messages.
+type Options struct {
+	// Email, Password, UserKey and AppToken belong to the first account. Made
+	// up when empty; [Server.Account] tells them.
+	Email, Password, UserKey, AppToken string
+	// TwoFactor gives the first account a TOTP second factor.
+	TwoFactor bool
+	// PageSize is the most messages one download brings. 0 means 1000, -1 no limit.
+	PageSize int
+	// KeepAlive is the time between two '#' on a stream. 0 means 30 s.
+	KeepAlive time.Duration
+	// Retention is how long a message waits in a queue. 0 means 21 days.
+	Retention time.Duration
+	// Licensed says whether the first account has a desktop licence. Nil means yes.
+	Licensed *bool
+	// Trial is how long an account without licence may use its devices,
+	// counted from its first registration. 0 means 30 days, negative none.
+	Trial time.Duration
+	// FirstID is the id of the first message. 0 means one far beyond 2^53.
+	FirstID int64
+	// MaxDevices is the most devices of one account. 0 means 50.
+	MaxDevices int
+	// MonthlyLimit is the number of messages each application may send
+	// through the sending side. 0 means 10 000. Send, SendN and /sim/messages
+	// do not count.
+	MonthlyLimit int
+	// DeviceAliases accepts the device id under the names "device" and
+	// "deviceId" too, as some clients send it. Whether the real service does
+	// is unknown, so it is off by default.
+	DeviceAliases bool
+	// Logger gets one line per event. It never gets secrets or message
+	// texts. Nil discards.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Email == "" {
+		o.Email = "me@example.org"
+	}
+	if o.Password == "" {
+		o.Password = "correct horse " + randomText(6)
+	}
+	if o.UserKey == "" {
+		o.UserKey = "u" + randomText(29)
+	}
+	if o.AppToken == "" {
+		o.AppToken = "a" + randomText(29)
+	}
+	if o.PageSize == 0 {
+		o.PageSize = 1000
+	}
+	if o.KeepAlive == 0 {
+		o.KeepAlive = 30 * time.Second
+	}
+	if o.Retention == 0 {
+		o.Retention = 21 * 24 * time.Hour
+	}
+	if o.Trial == 0 {
+		o.Trial = 30 * 24 * time.Hour
+	}
+	if o.FirstID == 0 {
+		o.FirstID = 380698801670733827
+	}
+	if o.MaxDevices == 0 {
+		o.MaxDevices = 50
+	}
+	if o.MonthlyLimit == 0 {
+		o.MonthlyLimit = 10_000
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// A Server is the simulated service. All its methods may be called at any
+// time by any goroutine.
+type Server struct {
+	opts Options
+	log  *slog.Logger
+
+	// done is closed by Close. Everything that waits waits for it too.
+	done      chan struct{}
+	closeOnce sync.Once
+	serving   sync.WaitGroup // accept loops
+	working   sync.WaitGroup // connections, streams, callbacks
+
+	// mu guards all that follows. It is held for short computations only,
+	// never across I/O or a wait.
+	mu       sync.Mutex
+	closed   bool
+	changed  chan struct{} // closed at the next change of state; nil while nobody waits
+	rng      *rand.Rand
+	ids      *sequence
+	umids    *sequence
+	smallIDs *sequence
+
+	accounts []*account
+	groups   map[string][]*account // by group key
+	sessions map[string]*session   // by secret
+	devices  map[string]*device    // by device id
+	apps     map[string]*application
+	icons    map[string]bool
+	receipts map[string]*receipt
+	order    []*receipt // receipts, oldest first
+
+	requests map[string]int
+	faults   []*fault
+	streams  map[*stream]struct{}
+	manners  manners
+
+	silent      bool // no keep-alives
+	arrangement Order
+	omitStrings bool
+	scratch     []byte // for encode
+	errorShape  ErrorShape
+	retryMode   RetryMode
+
+	plain, secure *endpoint
+	pipes         *pipeNet
+	authority     *authority
+	caFile        string
+	http          []*http.Server
+	listeners     []net.Listener
+}
+
+// New makes a service with one account and no device. It does no I/O and
+// starts nothing: serve it with [Server.Start], [Server.StartOn] or
+// [Server.StartPipe], or mount its [Server.Handler].
+//
+// Inside a testing/synctest bubble, call New inside the bubble.
+func New(o Options) *Server {
+	o = o.withDefaults()
+	s := &Server{
+		opts:     o,
+		log:      o.Logger,
+		done:     make(chan struct{}),
+		rng:      rand.New(rand.NewPCG(0x70757368, 0x6f766572)), //nolint:gosec // repeatable on purpose
+		groups:   map[string][]*account{},
+		sessions: map[string]*session{},
+		devices:  map[string]*device{},
+		apps:     map[string]*application{},
+		icons:    map[string]bool{"pushover": true, "default": true},
+		receipts: map[string]*receipt{},
+		requests: map[string]int{},
+		streams:  map[*stream]struct{}{},
+	}
+	s.manners = newManners(s)
+	s.ids = &sequence{next: o.FirstID}
+	s.umids = &sequence{next: 502550228871720147}
+	s.smallIDs = &sequence{next: 1}
+	licensed := o.Licensed == nil || *o.Licensed
+	s.addAccount(o.Email, o.Password, o.UserKey, o.AppToken, o.TwoFactor, licensed)
+	return s
+}
+
+// Close ends the service: it closes every connection and waits until all
+// goroutines of the server have ended. It may be called more than once.
+func (s *Server) Close() {
+	s.closeOnce.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		close(s.done)
+		servers, listeners := s.http, s.listeners
+		for st := range s.streams {
+			st.abort()
+		}
+		for _, r := range s.receipts {
+			r.stop()
+		}
+		s.manners.stop()
+		s.mu.Unlock()
+		for _, l := range listeners {
+			_ = l.Close() // closed a second time by its http.Server
+		}
+		for _, h := range servers {
+			_ = h.Close() // reports only that a listener was closed already
+		}
+	})
+	s.serving.Wait()
+	s.working.Wait()
+}

@@ -1,0 +1,106 @@
+package pushovertest
+
+import (
+	"slices"
+	"time"
+)
+
+// A Rule names one piece of good manners that the service asks of Open
+// Clients. Senders and the control calls under /sim/ are not judged.
+//
+// A well-behaved client is never accused: where the order in which client and
+// server saw two events cannot be known, the client is believed. A bad one
+// may therefore be found at its second offence only. A client is an address
+// together with a User-Agent.
+type Rule string
+
+const (
+	// RuleConnections: at most 2 TCP connections to the API at once (wire
+	// reference 7, from [api #friendly]). Websockets do not count, and a
+	// connection counts from its first API request. Broken when three are
+	// still open or in use a moment after the third appeared, so that one
+	// that is just closing does not count, or when six requests run at once.
+	RuleConnections Rule = "connections"
+	// RuleRepeated: a request that was answered with 4xx and status other
+	// than 1 will never succeed and must not be repeated unchanged (wire
+	// reference 7). Unchanged means the same method, path and parameters
+	// within an hour. Forgiven when the cause went away: a device enabled or
+	// removed, a licence bought, a scripted fault cleared.
+	RuleRepeated Rule = "repeated-rejected-request"
+	// RuleEarlyRetry: after a 5xx or a connection closed without a whole
+	// answer, the same method and path not sooner than 5 s later (wire
+	// reference 7). The one repetition of a GET that HTTP libraries make by
+	// themselves, see [Fault], is excused.
+	RuleEarlyRetry Rule = "early-retry"
+	// RuleRateLimit: after a 429 no call before Retry-After, or one minute
+	// where there is none (wire reference 7).
+	RuleRateLimit Rule = "rate-limit-ignored"
+	// RuleUserAgent: a User-Agent that names the program, on REST and
+	// websocket (wire reference 7). Missing ones and the defaults of HTTP
+	// libraries are accused, once per operation.
+	RuleUserAgent Rule = "user-agent"
+	// RuleUnseenDelete: only ids that a complete download brought to that
+	// device may be deleted through (wire reference 2.4 and 3.1). A rounded
+	// id breaks it. 0 and ids that were passed before are harmless.
+	RuleUnseenDelete Rule = "delete-undelivered"
+	// RuleReconnectError: after 'E' no login with the same device and secret
+	// by itself (wire reference 4.2). After five minutes one is forgiven, as
+	// is one after the device was enabled again (wire reference 9). A program
+	// that is restarted at once with the same credentials is the same client.
+	RuleReconnectError Rule = "reconnect-after-error"
+	// RuleReconnectTakeover: after 'A' no login with the same device and
+	// secret within a minute: two clients that fight back evict each other
+	// for ever (wire reference 4.2).
+	RuleReconnectTakeover Rule = "reconnect-after-takeover"
+	// RulePolling: more than 90 downloads in an hour that had no reason:
+	// no '!', no stream login, no progress by a deletion, no failure before
+	// (wire reference 4.4 and 7).
+	RulePolling Rule = "polling"
+	// RulePassword: a password that was refused must not be tried again,
+	// whatever second factor comes with it (wire reference 2.1 and 7).
+	RulePassword Rule = "repeated-password"
+)
+
+// A Violation is one broken rule. Detail says what happened without secrets.
+type Violation struct {
+	Rule   Rule      `json:"rule"`
+	Detail string    `json:"detail"`
+	At     time.Time `json:"at"`
+}
+
+// maxViolations is how many are kept. A client that never stops must not
+// fill the memory.
+const maxViolations = 10_000
+
+// Violations lists broken rules, oldest first. At most ten thousand are kept.
+func (s *Server) Violations() []Violation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.manners.violations)
+}
+
+// ClearViolations forgets what was listed so far.
+func (s *Server) ClearViolations() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.manners.violations = nil
+	s.bump()
+}
+
+// accuse lists a violation. Server.mu is held.
+func (m *manners) accuse(rule Rule, detail string) {
+	if len(m.violations) < maxViolations {
+		m.violations = append(m.violations, Violation{Rule: rule, Detail: detail, At: time.Now()})
+	}
+	m.server.log.Warn("bad manners", "rule", string(rule), "detail", detail)
+	m.server.bump()
+}
+
+// accuseOnce lists a violation the first time only.
+func (m *manners) accuseOnce(rule Rule, key, detail string) {
+	key = string(rule) + "\x00" + key
+	if !m.once[key] && len(m.once) < maxNotes {
+		m.once[key] = true
+		m.accuse(rule, detail)
+	}
+}
