@@ -1,0 +1,114 @@
+package pushover
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// A Client speaks the Open Client API for one device. Make one with [New]. All
+// its methods may be called from several goroutines at once.
+//
+// It keeps the service's manners whatever the caller does:
+//
+//   - at most two connections to the API, reused; further calls wait for their
+//     turn;
+//   - after a failure of the service or no reply, every call waits: 5 seconds at
+//     first, then twice as long each time, with jitter, up to 5 minutes, and then
+//     one call goes ahead as a probe while the others keep waiting; a success
+//     lets all of them go. After 429 the wait is at least a minute, and as long as
+//     the service asks;
+//   - a request that was rejected is not sent again by the same Client: the same
+//     error is returned at once. [Client.WithCredentials] makes a Client that
+//     has forgotten the rejections;
+//   - redirects are not followed, and the User-Agent is on every request.
+//
+// So a call may take long when the service is in trouble. Bound it with its
+// context.
+type Client struct {
+	o        Options
+	api      *url.URL
+	stream   *url.URL
+	log      *slog.Logger
+	link     *link
+	rejected *rejections
+}
+
+// New makes a Client. It does no I/O. The error names the Options field at
+// fault.
+func New(o Options) (*Client, error) {
+	o = o.withDefaults()
+	api, stream, err := o.validate()
+	if err != nil {
+		return nil, fmt.Errorf("pushover options: %w", err)
+	}
+	return &Client{
+		o: o, api: api, stream: stream, log: o.Logger,
+		link: newLink(o), rejected: newRejections(),
+	}, nil
+}
+
+// WithCredentials returns a Client for other credentials. It shares connections,
+// their limit and the waiting after trouble with c, but not the memory of
+// rejected requests.
+func (c *Client) WithCredentials(cr Credentials) *Client {
+	d := *c
+	d.o.Credentials = cr
+	d.rejected = newRejections()
+	return &d
+}
+
+// Credentials returns the credentials the Client works with.
+func (c *Client) Credentials() Credentials { return c.o.Credentials }
+
+// Close closes idle connections. The Client stays usable, and so do those that
+// share its connections.
+func (c *Client) Close() { c.link.transport.CloseIdleConnections() }
+
+// Format implements [fmt.Formatter]: printing a Client shows the device's name
+// and nothing else.
+func (c *Client) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "pushover.Client(%s)", cleanText(c.o.Credentials.DeviceName))
+}
+
+// tlsConfig is made anew for each user: the websocket library and net/http must
+// not share one.
+func tlsConfig(o Options) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs}
+}
+
+// newTransport speaks HTTP/1.1 only: its connections can be counted, and a
+// stalled one is noticed by the time limit of the request on it.
+func newTransport(o Options) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:                  proxyFor(o),
+		DialContext:            dialer(o),
+		TLSClientConfig:        tlsConfig(o),
+		TLSHandshakeTimeout:    o.Timeout,
+		Protocols:              &protocols,
+		MaxConnsPerHost:        maxConns,
+		MaxIdleConnsPerHost:    maxConns,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+}
+
+// proxyFor keeps a proxy's address out of errors: it may hold a password.
+func proxyFor(o Options) func(*http.Request) (*url.URL, error) {
+	if o.DialContext != nil {
+		return nil
+	}
+	return func(r *http.Request) (*url.URL, error) {
+		u, err := http.ProxyFromEnvironment(r)
+		if err != nil {
+			return nil, errors.New("the proxy address in the environment is not a URL")
+		}
+		return u, nil
+	}
+}

@@ -1,0 +1,80 @@
+// Package pushover receives Pushover messages: it is a client for the Open Client
+// API, by which a program becomes one more device of a Pushover account. It logs
+// in, registers the device, downloads its messages, follows the push stream,
+// deletes what was handled, acknowledges emergencies, and decrypts end-to-end
+// encrypted messages. (Sending messages is a different API.)
+//
+// This is an unofficial library, neither made nor supported by Pushover, LLC. A
+// device made with it counts as a desktop device of the account: it needs the
+// one-time desktop licence after the trial. See https://pushover.net/api/client.
+//
+// # Where to start
+//
+// Three identifiers do nearly everything:
+//
+//   - [New] makes a [Client] for the [Credentials] of a device;
+//   - [Client.Listen] runs until told otherwise and calls a function for each
+//     message, also as [Client.StartListening] beside other work;
+//   - [Message] is what that function gets.
+//
+// A program that has no credentials yet gets them once, with [Client.Login] and
+// [Client.RegisterDevice], and keeps them with [Credentials.Save]. A program with
+// an order of its own, such as "publish, confirm, then delete", uses
+// [Client.Follow] to know when, [Client.Messages] to download, and
+// [Client.DeleteThrough].
+//
+// # What is guaranteed
+//
+//   - Nothing is deleted but by DeleteThrough, and by Listen after its function
+//     accepted a message. A crash in between brings a message again, and never
+//     loses one: deal with a message durably, then delete.
+//   - Ids are exact 64-bit integers. A batch holds the lowest ids of the queue,
+//     sorted, so that deleting through its last never deletes anything unseen.
+//   - Memory is bounded, however long the backlog and whatever the other side
+//     sends: see [Options] for the limits. What exceeds them gives [ErrTooLarge].
+//   - Unknown members of a message are kept in [Message.Raw], unknown signals of
+//     the stream are handed on and otherwise ignored.
+//   - The service's manners are kept inside the [Client], whatever the caller
+//     does: two connections at most, no rejected request twice, 5 seconds and more
+//     after a failure, Retry-After, a User-Agent everywhere.
+//   - No error, log line or printed value shows the session secret, the device
+//     id, a password, a code, a key, a receipt or a URL with a query. [Secret],
+//     [DeviceID] and [E2EEKey] print as REDACTED wherever fmt, log/slog and
+//     encoding/json can see their type: keep them in exported fields, since
+//     fmt prints unexported ones past all methods.
+//
+// What is not guaranteed: exactly-once handling is the caller's, by message id; a
+// message that waits for more than 21 days is dropped by the service; and a
+// message that the service takes in with an id lower than one already deleted
+// through would be lost with it, which nobody has seen happen.
+//
+// # Errors
+//
+// Errors answer two questions. What can the user do? The sentinels such as
+// [ErrTwoFactorNeeded] or [ErrSessionRejected] tell, by [errors.Is]. Is it worth
+// waiting? [Retryable] and [RetryAfter] tell. The service's own words are in
+// [*APIError].
+//
+// # For users of py_pushover
+//
+// The client module of py_pushover has one class, ClientManager:
+//
+//	py_pushover.client.ClientManager       here
+//	-------------------------------------  -------------------------------------------------
+//	ClientManager(app_token)               New(Options{}); receiving needs no app token
+//	ClientManager(app_token, secret,       New(Options{Credentials: credentials}), with
+//	    device_id)                         LoadCredentials(path) to get stored ones
+//	secret, device_id                      Client.Credentials, Credentials.Save
+//	login(email, password)                 Client.Login(ctx, email, password, code)
+//	register_device(name)                  Client.RegisterDevice(ctx, name)
+//	retrieve_message(), messages           Client.Download(ctx); Client.Messages(ctx) for all
+//	clear_server_messages()                Client.DeleteThrough(ctx, batch.Last())
+//	acknowledge_message(receipt)           Client.Acknowledge(ctx, receipt)
+//	listen(on_msg_receipt)                 Client.Listen(ctx, handle)
+//	listen_async(on_msg_receipt)           Client.StartListening(ctx, handle)
+//	stop_listening()                       Listening.Stop()
+//
+// It differs in what it took users of such clients years to find out: ids are not
+// rounded, messages that came while offline are fetched at every connect, a
+// reload does not end listening, and a callback that fails loses nothing.
+package pushover

@@ -1,0 +1,234 @@
+package pushover
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// A Phase is where following the stream stands.
+type Phase int
+
+// The phases.
+const (
+	PhaseConnecting Phase = iota
+	PhaseConnected        // login sent, nothing heard yet
+	PhaseLive             // a signal was heard
+	PhaseWaiting          // for the next attempt
+)
+
+// String returns connecting, connected, live or waiting.
+func (p Phase) String() string {
+	return [...]string{"connecting", "connected", "live", "waiting"}[p]
+}
+
+// Why a stream ended: the values of StreamState.Reason.
+const (
+	ReasonReload  = "reload"  // the service asked for it
+	ReasonSilence = "silence" // no signal for too long
+	ReasonClosed  = "closed"  // the service closed the stream
+	ReasonRefused = "refused" // an HTTP answer in place of a stream
+	ReasonFrame   = "frame"   // a frame too large, or against the protocol
+	ReasonNetwork = "network" // anything else
+	ReasonSleep   = "sleep"   // this machine slept
+)
+
+// A StreamState is reported at every change.
+type StreamState struct {
+	Phase   Phase
+	Reason  string    // when waiting or connecting: why the last stream ended, "" at first
+	Err     error     // of the last stream or attempt; may be nil
+	RetryAt time.Time // when waiting
+}
+
+// A Follower is told what [Client.Follow] sees. Its functions are called by one
+// goroutine, one at a time, and must not block.
+type Follower struct {
+	// Wake asks for a full download: after every login on a stream, since
+	// messages may have come while there was none, and at every '!'.
+	Wake func()
+
+	Signal func(Signal)      // every signal, before Wake; nil to ignore
+	State  func(StreamState) // every change; nil to ignore
+
+	// Stable is how long a stream must hold for the waits between attempts to
+	// start over. Default 60 s.
+	Stable time.Duration
+}
+
+const defaultStable = time.Minute
+
+// Follow keeps a stream connected. It returns ctx's cause when ctx ends,
+// [ErrLoginNeeded] after E, [ErrTakenOver] after A, and at once if the
+// credentials cannot be sent at all. Everything else is trouble that passes, and
+// it connects again:
+//
+//   - after R, and after a stream that held for Follower.Stable, within 1 to 5 s
+//     at random, since the service sends R to many clients at once;
+//   - otherwise after 5 to 10 s, then twice as long each time up to 5 minutes;
+//   - not before the service's Retry-After is over;
+//   - at once when this machine wakes up from sleep.
+//
+// The signals of a stream that has been given up are not looked at: an A for
+// the old one, displaced by our own new one, means nothing.
+func (c *Client) Follow(ctx context.Context, f Follower) error {
+	return c.follow(ctx, f, time.Now)
+}
+
+func (c *Client) follow(ctx context.Context, f Follower, wall func() time.Time) error {
+	if err := c.usable(opStream); err != nil {
+		return err
+	}
+	setDefault(&f.Stable, defaultStable)
+	r := follower{Client: c, Follower: f, wall: wall, pause: newPause(), log: troubleLog{log: c.log, what: "stream"}}
+	return r.run(ctx)
+}
+
+type follower struct {
+	*Client
+	Follower
+	wall  func() time.Time
+	pause pause
+	log   troubleLog
+}
+
+// An ending is why a stream is over.
+type ending struct {
+	reason string
+	err    error
+	held   bool // for as long as Stable
+}
+
+func (r *follower) run(ctx context.Context) error {
+	var last ending
+	for {
+		r.state(StreamState{Phase: PhaseConnecting, Reason: last.reason, Err: last.err})
+		last = r.session(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(last.err, ErrLoginNeeded), errors.Is(last.err, ErrTakenOver):
+			return last.err
+		}
+		wait := max(r.pause.next(last), retryAfterOf(last.err))
+		if last.reason == ReasonSleep {
+			continue
+		}
+		r.log.failed(ctx, last.reason, last.err)
+		r.state(StreamState{Phase: PhaseWaiting, Reason: last.reason, Err: last.err, RetryAt: time.Now().Add(wait)})
+		if r.sleep(ctx, wait) {
+			last.reason, last.err = ReasonSleep, nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func retryAfterOf(err error) time.Duration {
+	if e := (*APIError)(nil); errors.As(err, &e) && errors.Is(err, ErrRateLimited) {
+		return RetryAfter(err)
+	} else if e != nil {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+func (r *follower) state(s StreamState) {
+	if r.State != nil {
+		r.State(s)
+	}
+}
+
+// sleep waits; it returns true if the machine slept meanwhile.
+func (r *follower) sleep(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return awaitWakeUp(ctx, r.wall)
+}
+
+// session runs one stream from connecting to its end.
+func (r *follower) session(ctx context.Context) ending {
+	s, err := r.Connect(ctx)
+	if err != nil {
+		return ending{reason: reasonOf(err), err: err}
+	}
+	slept := make(chan bool, 1)
+	watch, stop := context.WithCancel(ctx)
+	go func() {
+		woke := awaitWakeUp(watch, r.wall)
+		slept <- woke
+		_ = s.Close() // ends listen
+	}()
+	end := r.listen(ctx, s)
+	stop()
+	if <-slept && !errors.Is(end.err, ErrLoginNeeded) && !errors.Is(end.err, ErrTakenOver) {
+		end = ending{reason: ReasonSleep, held: true}
+	}
+	_ = s.Close() // waits for the Close above
+	return end
+}
+
+func (r *follower) listen(ctx context.Context, s *Stream) ending {
+	start := time.Now()
+	var lastSignal time.Time
+	r.state(StreamState{Phase: PhaseConnected})
+	r.Wake()
+	for {
+		sig, err := s.Next()
+		if err != nil {
+			return r.ended(start, lastSignal, ending{reason: reasonOf(err), err: err})
+		}
+		if lastSignal.IsZero() {
+			r.log.recovered(ctx)
+			r.state(StreamState{Phase: PhaseLive})
+		}
+		lastSignal = time.Now()
+		if r.Signal != nil {
+			r.Signal(sig)
+		}
+		switch sig {
+		case SignalMessage:
+			r.Wake()
+		case SignalReload:
+			return r.ended(start, lastSignal, ending{reason: ReasonReload})
+		case SignalError:
+			return ending{err: ErrLoginNeeded}
+		case SignalTakenOver:
+			return ending{err: ErrTakenOver}
+		}
+	}
+}
+
+// ended judges how long the stream held: a silent one only to its last signal,
+// and one that never gave any not at all.
+func (r *follower) ended(start, lastSignal time.Time, e ending) ending {
+	end := time.Now()
+	if e.reason == ReasonSilence {
+		end = lastSignal
+	}
+	e.held = !lastSignal.IsZero() && end.Sub(start) >= r.Stable
+	return e
+}
+
+func reasonOf(err error) string {
+	var closed *CloseError
+	var answer *APIError
+	var frame *frameError
+	switch {
+	case errors.Is(err, ErrSilent):
+		return ReasonSilence
+	case errors.As(err, &closed):
+		return ReasonClosed
+	case errors.As(err, &answer):
+		return ReasonRefused
+	case errors.As(err, &frame), errors.Is(err, ErrTooLarge):
+		return ReasonFrame
+	default:
+		return ReasonNetwork
+	}
+}
+
+// between returns a random time in [low, high).
+func between(low, high time.Duration) time.Duration { return low + rand.N(high-low) }
