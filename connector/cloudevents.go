@@ -1,0 +1,237 @@
+package connector
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Mode is the CloudEvents content mode in which events are put on a bus.
+type Mode int
+
+// The content modes.
+const (
+	ModeStructured Mode = iota // one JSON document holds attributes and data
+	ModeBinary                 // attributes travel as headers, the body is the data
+)
+
+// String returns the mode's name in configuration.
+func (m Mode) String() string {
+	if m == ModeBinary {
+		return "binary"
+	}
+	return "structured"
+}
+
+// UnmarshalText reads "structured" or "binary".
+func (m *Mode) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "structured":
+		*m = ModeStructured
+	case "binary":
+		*m = ModeBinary
+	default:
+		return fmt.Errorf("want structured or binary")
+	}
+	return nil
+}
+
+// A Header is one protocol header of an encoded event. Names are to be sent as
+// they are, without canonicalisation.
+type Header struct {
+	Name, Value string
+}
+
+// A Binding is how a protocol carries CloudEvents: the headers' names and how
+// their values are written.
+type Binding struct {
+	prefix          string // of an attribute's header
+	contentType     string // name of the protocol's content type header
+	structuredType  string // its value in structured mode
+	dataContentType string // header that carries datacontenttype in binary mode
+	escape          func(string) string
+}
+
+// Bindings of the protocols sinks speak. NATS percent-encodes header values
+// (CloudEvents NATS binding 1.0.3-wip, section 3.1.3), Kafka carries plain
+// UTF-8 (Kafka binding 1.0.2, section 3.2.3).
+var (
+	BindingNATS = Binding{
+		prefix: "ce-", contentType: "Content-Type", dataContentType: "ce-datacontenttype",
+		structuredType: "application/cloudevents+json", escape: percentEncode,
+	}
+	BindingKafka = Binding{
+		prefix: "ce_", contentType: "content-type", dataContentType: "content-type",
+		structuredType: "application/cloudevents+json; charset=UTF-8",
+		escape:         func(s string) string { return s },
+	}
+)
+
+const (
+	specVersion     = "1.0"
+	dataContentType = "application/json"
+)
+
+// Encode writes the event in the given mode for the given protocol. The Kafka
+// binding allows the attributes to be repeated as headers in structured mode;
+// id and source are, in both protocols, so that a log can be searched without
+// decoding bodies.
+func (e Event) Encode(m Mode, b Binding) (headers []Header, body []byte, err error) {
+	if m == ModeStructured {
+		body, err = e.MarshalJSON()
+		if err != nil {
+			return nil, nil, err
+		}
+		return []Header{
+			{b.contentType, b.structuredType},
+			{b.prefix + "id", b.escape(e.ID)},
+			{b.prefix + "source", b.escape(e.Source)},
+		}, body, nil
+	}
+	attrs, err := e.attributes()
+	if err != nil {
+		return nil, nil, err
+	}
+	headers = make([]Header, 0, len(attrs))
+	for _, a := range attrs {
+		name := b.prefix + a.name
+		if a.name == "datacontenttype" {
+			name = b.dataContentType
+		}
+		headers = append(headers, Header{name, b.escape(a.text())})
+	}
+	return headers, e.Data, nil
+}
+
+// MarshalJSON writes the event in the CloudEvents JSON format: attributes in the
+// order of the specification, then extensions in theirs, then data.
+func (e Event) MarshalJSON() ([]byte, error) {
+	attrs, err := e.attributes()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(e.Data)+512)
+	out = append(out, '{')
+	for _, a := range attrs {
+		value, err := json.Marshal(a.value)
+		if err != nil {
+			return nil, fmt.Errorf("encode attribute %s: %w", a.name, err)
+		}
+		out = append(out, '"')
+		out = append(out, a.name...)
+		out = append(out, `":`...)
+		out = append(out, value...)
+		out = append(out, ',')
+	}
+	out = append(out, `"data":`...)
+	out = append(out, e.Data...)
+	return append(out, '}'), nil
+}
+
+type attribute struct {
+	name  string
+	value any // string, int32 or bool
+}
+
+// text is the attribute's value in the canonical string form of the
+// CloudEvents type system.
+func (a attribute) text() string {
+	switch v := a.value.(type) {
+	case string:
+		return v
+	case int32:
+		return strconv.FormatInt(int64(v), 10)
+	case bool:
+		return strconv.FormatBool(v)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// attributes lists all context attributes in encoding order and checks what the
+// specification demands of them: a reader of a log cannot repair an event.
+func (e Event) attributes() ([]attribute, error) {
+	if e.ID == "" || e.Source == "" || e.Type == "" {
+		return nil, fmt.Errorf("event %q of type %q: id, source and type must not be empty", e.ID, e.Type)
+	}
+	if !json.Valid(e.Data) {
+		return nil, fmt.Errorf("event %q: data is not JSON", e.ID)
+	}
+	attrs := []attribute{
+		{"specversion", specVersion},
+		{"id", e.ID},
+		{"source", e.Source},
+		{"type", e.Type},
+		{"datacontenttype", dataContentType},
+	}
+	if e.Subject != "" {
+		attrs = append(attrs, attribute{"subject", cleanAttribute(e.Subject)})
+	}
+	if !e.Time.IsZero() {
+		attrs = append(attrs, attribute{"time", e.Time.UTC().Format(time.RFC3339Nano)})
+	}
+	for _, x := range e.Extensions {
+		if !validExtensionName(x.Name) {
+			return nil, fmt.Errorf("event %q: extension name %q is not 1 to 20 of a-z and 0-9", e.ID, x.Name)
+		}
+		switch v := x.Value.(type) {
+		case string:
+			attrs = append(attrs, attribute{x.Name, cleanAttribute(v)})
+		case int32, bool:
+			attrs = append(attrs, attribute{x.Name, v})
+		default:
+			return nil, fmt.Errorf("event %q: extension %s has type %T; want string, int32 or bool", e.ID, x.Name, x.Value)
+		}
+	}
+	return attrs, nil
+}
+
+func validExtensionName(s string) bool {
+	if s == "" || len(s) > 20 {
+		return false
+	}
+	return strings.IndexFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	}) < 0
+}
+
+// cleanAttribute makes a text fit for a CloudEvents String, which allows no
+// control characters, surrogates or noncharacters (specification 1.0.2, type
+// system). Attributes are built from text that strangers send.
+func cleanAttribute(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r < 0x20, r >= 0x7f && r <= 0x9f:
+			return ' '
+		case r >= 0xfdd0 && r <= 0xfdef, r&0xfffe == 0xfffe:
+			return '\uFFFD'
+		default:
+			return r
+		}
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+// percentEncode writes space, double quote, percent and everything outside
+// printable ASCII as %XX of its UTF-8 bytes, as the CloudEvents HTTP and NATS
+// bindings ask.
+func percentEncode(s string) string {
+	const hex = "0123456789ABCDEF"
+	clean := strings.IndexFunc(s, func(r rune) bool {
+		return r <= ' ' || r == '"' || r == '%' || r > '~'
+	}) < 0
+	if clean {
+		return s
+	}
+	out := make([]byte, 0, len(s)+16)
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c == '"' || c == '%' || c > '~' {
+			out = append(out, '%', hex[c>>4], hex[c&15])
+			continue
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}

@@ -1,0 +1,81 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A Command is one acknowledge command as a bus delivered it.
+type Command struct {
+	// ID names the command's place on the bus, such as "PUSHOVER_CONTROL#17".
+	// It is the same at every redelivery and unique among all commands, and so
+	// makes the result's event id.
+	ID string
+
+	// Body is what the sender published: JSON, a bare receipt, or a whole event
+	// of ours. It is untrusted.
+	Body []byte
+
+	// Time is when the bus took the command in; the command is given up on
+	// three hours later. Zero means now.
+	Time time.Time
+
+	// Attempt counts deliveries, from 1.
+	Attempt int
+
+	// Progress, unless nil, is called now and then while the command is being
+	// carried out, to tell the bus that it is still in hand.
+	Progress func()
+}
+
+// ResultStatus is how a command ended.
+type ResultStatus string
+
+// The three ways a command ends.
+const (
+	StatusAcknowledged ResultStatus = "acknowledged"
+	StatusRejected     ResultStatus = "rejected"
+	StatusExpired      ResultStatus = "expired"
+)
+
+// A Result is the outcome of a command: the data of the result event, and the
+// answer to a request.
+type Result struct {
+	Receipt     string       `json:"receipt,omitempty"` // absent when the command had none
+	Status      ResultStatus `json:"status"`
+	Reason      string       `json:"reason,omitempty"` // why it was not acknowledged
+	Device      string       `json:"device"`           // the device that acknowledges
+	CommandID   string       `json:"command_id"`       // the sender's id, else the bus's
+	Attempts    int          `json:"attempts"`         // calls to Pushover made for it
+	CommandedAt time.Time    `json:"commanded_at"`
+	CompletedAt time.Time    `json:"completed_at"`
+
+	// Malformed says that the command itself could not be understood, so that
+	// the bus can mark it as poison. It is not published.
+	Malformed bool `json:"-"`
+}
+
+// A CommandHandler carries out one command. A nil error means that the command
+// has ended and its result is durable on the bus: it must now be settled there
+// and never be delivered again. An error means that nothing was decided, and the
+// command must be delivered again, unchanged: after [RetryError.After] if the
+// error is a *[RetryError], else when it suits the bus.
+//
+// A handler is safe for concurrent use. Commands with the same [CommandKey] must
+// be handed to it one after the other.
+type CommandHandler func(ctx context.Context, cmd Command) (Result, error)
+
+// RetryError asks for a command to be delivered again, no sooner than After.
+type RetryError struct {
+	After time.Duration
+	Err   error
+}
+
+// Error implements error.
+func (e *RetryError) Error() string {
+	return fmt.Sprintf("try again in %v: %v", e.After, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *RetryError) Unwrap() error { return e.Err }

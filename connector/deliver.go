@@ -1,0 +1,270 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/pushover-connector/pushover-connector/pushover"
+)
+
+// emptyRetry is the pause before a second look when the stream announced a
+// message and the queue was empty: the signal can be ahead of the queue.
+const emptyRetry = 1500 * time.Millisecond
+
+// delivery carries the messages of one session from the server's queue to the
+// sink, and deletes what the sink has confirmed. One goroutine runs it, in
+// [delivery.loop]; it owns all of the delivery's fields.
+type delivery struct {
+	c      *Connector
+	client *pushover.Client
+	device string
+	hinted *atomic.Bool // set by the stream when it announces a message
+	held   clearQueue   // confirmed, and not yet cleared because of the clear delay
+
+	syncTrouble    trouble
+	publishTrouble trouble
+	clearTrouble   trouble
+}
+
+func newDelivery(c *Connector, client *pushover.Client, device string, hinted *atomic.Bool) *delivery {
+	return &delivery{
+		c: c, client: client, device: device, hinted: hinted,
+		syncTrouble:    trouble{log: c.log, what: "download"},
+		publishTrouble: trouble{log: c.log, what: "publish"},
+		clearTrouble:   trouble{log: c.log, what: "clear"},
+	}
+}
+
+// loop syncs whenever it is woken: after every connect of the stream, at every
+// signal of a new message, when a clear is due, and now and then in case a
+// signal was lost. A wake-up during a sync causes one more. It returns when ctx
+// ends, or with an error that ends the session.
+func (d *delivery) loop(ctx context.Context) error {
+	const beat = 10 * time.Second
+	work, cancel := outlive(ctx, d.c.o.ShutdownBudget)
+	defer cancel()
+	next := time.Now().Add(d.c.o.SafetySync)
+	for {
+		wait := min(beat, time.Until(next))
+		if due, ok := d.held.due(); ok {
+			wait = min(wait, time.Until(due))
+		}
+		d.c.board.beat(beat)
+		timer := time.NewTimer(max(0, wait))
+		woken := false
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-d.c.wake:
+			woken = true
+		case <-timer.C:
+		}
+		timer.Stop()
+
+		cleared, err := d.clearDue(ctx, work)
+		if err != nil && (final(err) || ctx.Err() != nil) {
+			return err
+		}
+		if err != nil {
+			d.clearTrouble.note(err, 0)
+		}
+		if cleared || errors.Is(err, errLogLost) {
+			next = time.Now() // there may be room for more, or something to publish again
+		}
+		if !woken && time.Now().Before(next) {
+			continue
+		}
+		again, err := d.sync(ctx, work)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			d.syncTrouble.over()
+			next = time.Now().Add(min(again, d.c.o.SafetySync))
+		case final(err):
+			return err
+		default:
+			d.c.m.syncFailures.Inc()
+			wait := pushover.RetryAfter(err)
+			d.syncTrouble.note(err, wait)
+			next = time.Now().Add(max(wait, 5*time.Second))
+		}
+	}
+}
+
+// final reports whether an error ends the session.
+func final(err error) bool {
+	return errors.Is(err, pushover.ErrSessionRejected) || errors.Is(err, ErrFenced)
+}
+
+// sync downloads until the queue is empty, and delivers each batch before it
+// asks for the next: nothing is held here that the server holds for us. ctx
+// ends the taking of new work; work outlives it by the shutdown budget and
+// carries what must be finished. It returns when to look again.
+func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err error) {
+	began := time.Now()
+	again = d.c.o.SafetySync
+	hinted := d.hinted.Swap(false)
+	var cleared pushover.MessageID
+	for first := true; ; first = false {
+		d.c.board.beat(restPatience)
+		batch, err := d.client.Download(ctx)
+		if err != nil {
+			return 0, err
+		}
+		d.c.board.downloaded()
+		if batch.User.DesktopLicensed != nil {
+			d.c.m.licensed.Set(boolGauge(*batch.User.DesktopLicensed))
+		}
+		fresh := d.held.fresh(batch.Messages)
+		if len(fresh) == 0 {
+			if first && hinted && len(batch.Messages) == 0 {
+				again = emptyRetry
+			}
+			break
+		}
+		if fresh[0].ID <= cleared {
+			return 0, fmt.Errorf("message %s is still in the queue after it was deleted through %s", fresh[0].ID, cleared)
+		}
+		d.c.m.received.Add(float64(len(fresh)))
+		if err := d.deliver(ctx, work, fresh); err != nil {
+			return 0, err
+		}
+		if d.c.o.ClearDelay > 0 {
+			if !batch.More {
+				break
+			}
+			continue
+		}
+		cleared = fresh[len(fresh)-1].ID
+	}
+	d.c.m.syncDuration.Observe(time.Since(began).Seconds())
+	return again, nil
+}
+
+// deliver publishes messages oldest first, and clears the server through each
+// confirmed prefix: never further, since the service only knows how to delete
+// everything up to an id. It goes on until all are confirmed, or ctx ends, or
+// the session must.
+func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Message) error {
+	events, err := d.events(messages)
+	if err != nil {
+		return err
+	}
+	d.c.m.oldestWaiting.CompareAndSwap(0, heardAt(messages[0], time.Now()).UnixNano())
+	defer d.c.m.oldestWaiting.Store(0)
+	pace := publishPace()
+	form := 0 // of the dead letter in hand
+	for len(events) > 0 {
+		d.c.m.clearLag.Set(float64(len(events) + d.held.len()))
+		confirmed, err := d.publish(work, events)
+		if confirmed > 0 {
+			form = 0
+			if err := d.confirmed(ctx, work, messages[:confirmed], events[:confirmed]); err != nil {
+				return err
+			}
+			events, messages = events[confirmed:], messages[confirmed:]
+			pace.Reset()
+		}
+		switch {
+		case err == nil:
+			d.publishTrouble.over()
+			d.c.board.publishing(nil)
+			continue
+		case errors.Is(err, ErrFenced):
+			return err
+		case errors.Is(err, ErrRejected) && form < deadLetterForms:
+			d.c.log.Error("event rejected by the bus, publishing a dead letter instead",
+				slog.String("message_id", messages[0].ID.String()), slog.Any("error", err))
+			if events[0], err = deadLetter(events[0], messages[0], d.device, err, form); err != nil {
+				return err
+			}
+			form++
+			continue
+		}
+		wait := pace.NextBackOff()
+		d.publishTrouble.note(err, wait)
+		d.c.board.publishing(err)
+		d.c.board.beat(wait)
+		if !pause(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// publishPace is how attempts at one bus are spaced: quick at first, since a
+// broker's restart takes seconds and an alarm is waiting.
+func publishPace() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 250 * time.Millisecond
+	b.MaxInterval = 15 * time.Second
+	return b
+}
+
+// publish makes one publish call and counts its outcome.
+func (d *delivery) publish(work context.Context, events []Event) (int, error) {
+	attempt, cancel := context.WithTimeout(work, d.c.o.PublishTimeout)
+	defer cancel()
+	d.c.board.beat(d.c.o.PublishTimeout)
+	return d.c.publish(attempt, events)
+}
+
+// publish hands events to the sink and counts the outcome.
+func (c *Connector) publish(ctx context.Context, events []Event) (int, error) {
+	began := time.Now()
+	confirmed, err := c.sink.Publish(ctx, events)
+	c.m.publishDuration.WithLabelValues(c.m.sink).Observe(time.Since(began).Seconds())
+	for _, e := range events[:confirmed] {
+		c.m.published.WithLabelValues(c.m.sink, e.Class.String()).Inc()
+	}
+	if err != nil {
+		c.m.publishFailures.WithLabelValues(c.m.sink, failureReason(err)).Inc()
+	} else {
+		c.board.published()
+	}
+	return confirmed, err
+}
+
+func failureReason(err error) string {
+	switch {
+	case errors.Is(err, ErrRejected):
+		return "rejected"
+	case errors.Is(err, ErrFenced):
+		return "fenced"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	default:
+		return "error"
+	}
+}
+
+// events encodes messages, opening those that are end-to-end encrypted.
+func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
+	now := time.Now()
+	events := make([]Event, len(messages))
+	for i, m := range messages {
+		if m.Encrypted || len(d.c.o.Keys) > 0 { // the flag may not reach a receiver
+			opened, err := m.Decrypt(d.c.o.Keys)
+			if err != nil {
+				d.c.m.undecryptable.Inc()
+				d.c.log.Warn("message cannot be decrypted", slog.String("message_id", m.ID.String()), slog.Any("error", err))
+			} else {
+				m = opened
+			}
+		}
+		d.c.emergencies.seen(m, now)
+		var err error
+		if events[i], err = messageEvent(d.device, m, now); err != nil {
+			return nil, err
+		}
+	}
+	return events, nil
+}

@@ -1,0 +1,316 @@
+package connector_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+	"github.com/pushover-connector/pushover-connector/pushover"
+	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
+)
+
+func TestEveryMessageArrivesOnceInOrderAndIsCleared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{PageSize: 7})
+		want := r.send(50, pushovertest.Outgoing{})
+		run := r.start()
+		r.drained()
+		want = append(want, r.send(3, pushovertest.Outgoing{})...)
+		r.drained()
+		run.stop()
+		r.wantLog(want)
+	})
+}
+
+// The service does not promise an order inside a download.
+func TestOrderOfTheDownloadDoesNotMatter(t *testing.T) {
+	for _, order := range []pushovertest.Order{pushovertest.Descending, pushovertest.Shuffled} {
+		t.Run(string(order), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, pushovertest.Options{PageSize: 20})
+				r.sim.SetOrder(order)
+				want := r.send(50, pushovertest.Outgoing{})
+				run := r.start()
+				r.drained()
+				run.stop()
+				r.wantLog(want)
+			})
+		})
+	}
+}
+
+// Invariant: confirmed before cleared. While the bus confirms nothing, nothing
+// is deleted; what it confirms of a batch is deleted and no more.
+func TestNothingIsClearedThatIsNotConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		want := r.send(10, pushovertest.Outgoing{})
+		var confirm, stored int
+		r.log.script = func(int, []connector.Event) (int, int, error) { return stored, confirm, errBusDown }
+		run := r.start()
+
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := r.sim.Queue(r.device.Name); !slices.Equal(got, want) {
+			t.Fatalf("with nothing confirmed the queue holds %v, want all of %v", got, want)
+		}
+		if n := r.sim.Requests("POST delete"); n != 0 {
+			t.Fatalf("with nothing confirmed there were %d delete requests, want 0", n)
+		}
+
+		first := true
+		r.log.setScript(func(_ int, events []connector.Event) (int, int, error) {
+			if first && len(events) == 10 {
+				first = false
+				return 6, 4, errBusDown // two are stored whose confirmation is lost
+			}
+			return 0, 0, errBusDown
+		})
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := r.sim.Queue(r.device.Name); !slices.Equal(got, want[4:]) {
+			t.Fatalf("with four of ten confirmed the queue holds %v, want %v", got, want[4:])
+		}
+
+		r.log.setScript(nil)
+		r.drained()
+		run.stop()
+		r.wantLog(want)
+	})
+}
+
+// Invariant: exactly once. The connector is stopped after every single step of
+// a run, and another one takes over from there.
+func TestStoppedAfterEveryStepItStillConverges(t *testing.T) {
+	steps := 0
+	for stopAfter := 1; ; stopAfter++ {
+		finished := false
+		t.Run(fmt.Sprintf("step %d", stopAfter), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, pushovertest.Options{PageSize: 3})
+				// Each run of the process may take only so many steps. A step is a
+				// request to the service or a call to the bus.
+				r.opts.ShutdownBudget = time.Nanosecond // die, do not finish
+				want := r.send(8, pushovertest.Outgoing{})
+				for limit := stopAfter; !finished; limit++ { // later runs live a step longer
+					var taken atomic.Int64
+					kill := make(chan struct{}, 1)
+					die := func() bool {
+						if taken.Add(1) != int64(limit) {
+							return false
+						}
+						kill <- struct{}{}
+						return true
+					}
+					r.dial = func(o *pushover.Options) {
+						o.OnRequest = func(pushover.RequestInfo) { die() }
+					}
+					r.log.setScript(func(_ int, events []connector.Event) (int, int, error) {
+						if die() {
+							return len(events) / 2, 0, errBusDown // half of them got through
+						}
+						return len(events), len(events), nil
+					})
+					run := r.start()
+					empty := r.whenDrained()
+					select {
+					case <-kill:
+					case <-empty:
+						finished = limit == stopAfter
+					}
+					run.stop()
+					if len(r.sim.Queue(r.device.Name)) == 0 {
+						break
+					}
+				}
+				r.wantLog(want)
+			})
+		})
+		steps++
+		if finished || t.Failed() || steps > 60 {
+			break
+		}
+	}
+	if steps < 5 {
+		t.Errorf("the run was interrupted at %d steps only", steps)
+	}
+}
+
+// Invariant: ids are 64-bit integers. Ids that a float64 rounds up or down are
+// deleted exactly.
+func TestIDsBeyondFloat64AreExact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{FirstID: 380698801670733827, PageSize: 1})
+		want := r.send(20, pushovertest.Outgoing{})
+		for _, id := range want {
+			n, err := strconv.ParseInt(id, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int64(float64(n)) == n {
+				t.Fatalf("id %s survives a float64, so this test proves nothing", id)
+			}
+		}
+		run := r.start()
+		r.drained()
+		run.stop()
+		r.wantLog(want)
+	})
+}
+
+func TestRejectedEventBecomesADeadLetterAndOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		want := r.send(3, pushovertest.Outgoing{})
+		r.log.script = func(_ int, events []connector.Event) (int, int, error) {
+			for i, e := range events {
+				if e.ID == want[1] && e.Class == connector.ClassMessage {
+					return i, i, fmt.Errorf("message too large: %w", connector.ErrRejected)
+				}
+			}
+			return len(events), len(events), nil
+		}
+		run := r.start()
+		r.drained()
+		run.stop()
+		r.wantLog([]string{want[0], want[2]})
+		dead := r.log.ids(connector.ClassDeadLetter)
+		if !slices.Equal(dead, want[1:2]) {
+			t.Fatalf("dead letters are %v, want %v", dead, want[1:2])
+		}
+		all := r.log.all()
+		i := slices.IndexFunc(all, func(e connector.Event) bool { return e.Class == connector.ClassDeadLetter })
+		if i != 1 {
+			t.Errorf("the dead letter is event %d of the log, want 1: in its message's place", i)
+		}
+		if reason := all[i].Extensions[0]; reason.Name != "deadletterreason" || reason.Value != "message too large: event rejected by the bus" {
+			t.Errorf("the dead letter's reason is %v", reason)
+		}
+	})
+}
+
+// A dead letter that is still too large is cut further before it is given up.
+func TestDeadLetterShrinksUntilItIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		want := r.send(1, pushovertest.Outgoing{Message: "a text that is too long for this bus"})
+		const limit = 250
+		r.log.script = func(_ int, events []connector.Event) (int, int, error) {
+			if len(events[0].Data) > limit {
+				return 0, 0, fmt.Errorf("more than %d bytes: %w", limit, connector.ErrRejected)
+			}
+			return len(events), len(events), nil
+		}
+		run := r.start()
+		r.drained()
+		run.stop()
+		if got := r.log.ids(connector.ClassDeadLetter); !slices.Equal(got, want) {
+			t.Errorf("dead letters are %v, want %v", got, want)
+		}
+	})
+}
+
+func TestClearDelayHoldsTheServersCopyAndReadsTheLogBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		r.opts.ClearDelay = time.Minute
+		want := r.send(5, pushovertest.Outgoing{})
+		run := r.start()
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if got := len(r.sim.Queue(r.device.Name)); got != 5 {
+			t.Fatalf("before the delay is over the queue holds %d messages, want 5", got)
+		}
+		want = append(want, r.send(1, pushovertest.Outgoing{})...)
+		synctest.Wait()
+		if got := len(r.log.ids(connector.ClassMessage)); got != 6 {
+			t.Fatalf("the delay must not hold back a new message: %d events, want 6", got)
+		}
+		r.log.lose()
+		r.drained()
+		run.stop()
+		r.wantLog(want)
+	})
+}
+
+func TestClearDelayNeedsASinkThatCanReadBack(t *testing.T) {
+	sink := struct{ connector.Sink }{newMemoryLog()}
+	if _, err := connector.New(nil, sink, connector.Options{ClearDelay: time.Second}); err == nil {
+		t.Error("New with a clear delay and a sink without Holds gave no error")
+	}
+}
+
+// A fenced connector stops for good and says why.
+func TestFencedConnectorStopsPublishing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		want := r.send(2, pushovertest.Outgoing{})
+		r.log.script = func(int, []connector.Event) (int, int, error) {
+			return 0, 0, fmt.Errorf("device nas-1: %w", connector.ErrFenced)
+		}
+		run := r.start()
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s := run.Status(); s.State != connector.StateFenced || s.Remedy == "" {
+			t.Errorf("state is %s (%s), want fenced with a remedy", s.State, s.Remedy)
+		}
+		if err := run.Resume(); err == nil {
+			t.Error("a fenced connector resumed")
+		}
+		if r.log.calls != 1 {
+			t.Errorf("there were %d publish calls, want 1", r.log.calls)
+		}
+		if got := r.sim.Queue(r.device.Name); !slices.Equal(got, want) {
+			t.Errorf("the queue holds %v, want %v", got, want)
+		}
+	})
+}
+
+// Shutdown finishes the publish in flight and clears what it confirmed.
+func TestShutdownFinishesThePublishInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{PageSize: 4})
+		want := r.send(10, pushovertest.Outgoing{})
+		var run *running
+		entered := make(chan struct{}, 1)
+		r.log.script = func(_ int, events []connector.Event) (int, int, error) {
+			entered <- struct{}{}
+			time.Sleep(3 * time.Second) // a slow broker, still within the budget
+			return len(events), len(events), nil
+		}
+		run = r.start()
+		<-entered
+		began := time.Now()
+		run.stop()
+		if took := time.Since(began); took > 12*time.Second {
+			t.Errorf("stopping took %v of virtual time, more than the budget", took)
+		}
+		if got := r.sim.Queue(r.device.Name); !slices.Equal(got, want[4:]) {
+			t.Errorf("the queue holds %v, want %v: the batch in flight cleared, the rest untouched", got, want[4:])
+		}
+		r.wantLog(want[:4])
+	})
+}
+
+// A bus that hangs does not hold a shutdown up beyond its budget.
+func TestShutdownBudgetBoundsAHangingBus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		r.opts.PublishTimeout = time.Hour
+		r.send(1, pushovertest.Outgoing{})
+		r.log.hang = true
+		run := r.start()
+		synctest.Wait()
+		began := time.Now()
+		run.stop()
+		if took := time.Since(began); took != 12*time.Second {
+			t.Errorf("stopping took %v of virtual time, want the budget of 12s", took)
+		}
+	})
+}

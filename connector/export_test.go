@@ -1,0 +1,10 @@
+package connector
+
+// What the external tests look at directly.
+var (
+	MessageEvent  = messageEvent
+	ResultEvent   = resultEvent
+	DeadLetter    = deadLetter
+	DecodeCommand = decodeCommand
+	AppSlug       = appSlug
+)

@@ -1,0 +1,198 @@
+package connector_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
+)
+
+func (r *rig) get(run *running, path string) (int, string) {
+	r.t.Helper()
+	w := httptest.NewRecorder()
+	run.Handler(r.reg).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	body, err := io.ReadAll(w.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return w.Code, string(body)
+}
+
+// Readiness tells the truth about session, sink and publishing; liveness does
+// not care.
+func TestReadinessFollowsSessionAndSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		var sinkDown atomic.Bool
+		r.opts.SinkConnected = func() error {
+			if sinkDown.Load() {
+				return errBusDown
+			}
+			return nil
+		}
+		run := r.start()
+		want := func(step string, code int, words ...string) {
+			t.Helper()
+			synctest.Wait()
+			got, body := r.get(run, "/readyz")
+			if got != code || !json.Valid([]byte(body)) {
+				t.Errorf("%s: /readyz is %d %s, want %d and JSON", step, got, body, code)
+			}
+			for _, word := range words {
+				if !strings.Contains(body, word) {
+					t.Errorf("%s: /readyz does not say %q: %s", step, word, body)
+				}
+			}
+			if got, body := r.get(run, "/livez"); got != 200 {
+				t.Errorf("%s: /livez is %d %s, want 200", step, got, body)
+			}
+		}
+		want("before the service has spoken", 503, "connected")
+		r.awaitState(run, connector.StateLive)
+		want("live", 200)
+		sinkDown.Store(true)
+		want("sink gone", 503, "bus is down")
+		sinkDown.Store(false)
+		r.log.setScript(func(int, []connector.Event) (int, int, error) { return 0, 0, errBusDown })
+		r.send(1, pushovertest.Outgoing{})
+		want("publish failing", 503, "bus is down")
+		time.Sleep(time.Hour)
+		want("publish failing for long", 503, "bus is down")
+		r.log.setScript(nil)
+		r.drained()
+		want("recovered", 200)
+		r.sim.Signal(r.device.Name, "A")
+		r.awaitState(run, connector.StateTakenOver)
+		time.Sleep(time.Hour)
+		want("taken over", 503, "another program logged in", "stop the other program")
+	})
+}
+
+func TestStatusPageShowsStateAndEscapes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		run := r.start()
+		r.awaitState(run, connector.StateLive)
+		r.sim.Send(pushovertest.Outgoing{Message: "SECRET TEXT", Title: "SECRET TITLE", Priority: 2, App: "<script>alert(1)</script>"})
+		r.drained()
+		synctest.Wait()
+		code, page := r.get(run, "/")
+		if code != 200 || !strings.Contains(page, "live") || !strings.Contains(page, "Emergencies outstanding: 1") {
+			t.Errorf("the page is %d:\n%s", code, page)
+		}
+		if strings.Contains(page, "<script>") || strings.Contains(page, "SECRET") {
+			t.Errorf("the page shows a text or does not escape:\n%s", page)
+		}
+		if code, _ := r.get(run, "/nothing"); code != 404 {
+			t.Errorf("an unknown path gives %d, want 404", code)
+		}
+		_, status := r.get(run, "/status.json")
+		validate(t, compileSchema(t, connector.SchemaStatus), []byte(status))
+	})
+}
+
+// The names of all metrics are a contract: dashboards and alerts use them.
+func TestMetricNames(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	connector.NewMetrics(reg, "nats", "v1", "abc")
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	descriptions := make(chan *prometheus.Desc, 100)
+	reg.Describe(descriptions)
+	close(descriptions)
+	var names []string
+	for d := range descriptions {
+		_, rest, _ := strings.Cut(d.String(), `fqName: "`)
+		name, _, _ := strings.Cut(rest, `"`)
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	golden(t, "metrics.golden", []byte(strings.Join(names, "\n")+"\n"))
+}
+
+// Invariant: no secret and no message text leaves except to where it belongs.
+// Everything a connector says through a rough life is searched for them.
+func TestNothingSecretIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		run := r.start()
+		r.awaitState(run, connector.StateLive)
+		for _, f := range []pushovertest.Fault{
+			{On: "GET messages", Status: 500, Count: 1},
+			{On: "GET messages", Drop: "half", Count: 1},
+			{On: "POST delete", Drop: "after", Count: 1},
+			{On: "POST acknowledge", Status: 400, Body: `{"status":0,"errors":["receipt not found"]}`, Count: 1},
+			{On: "stream", Status: 503, Count: 2},
+		} {
+			r.sim.Fault(f)
+		}
+		r.log.script = func(call int, events []connector.Event) (int, int, error) {
+			if call < 4 {
+				return 0, 0, errBusDown
+			}
+			return len(events), len(events), nil
+		}
+		sent := r.sim.Send(pushovertest.Outgoing{Title: "TOP-TITLE", Message: "TOP-TEXT", URL: "https://top-url.example", Priority: 2})
+		r.drained()
+		if _, err := run.HandleCommand(t.Context(), connector.Command{ID: "C#1", Body: []byte(sent.Receipt)}); err != nil {
+			t.Error(err)
+		}
+		r.sim.CloseStreams(r.device.Name, 1011, "bye")
+		time.Sleep(time.Hour)
+		r.sim.Signal(r.device.Name, "E")
+		r.awaitState(run, connector.StateLoginNeeded)
+		_, page := r.get(run, "/")
+		_, metrics := r.get(run, "/metrics")
+		_, ready := r.get(run, "/readyz")
+		run.stop()
+		for what, said := range map[string]string{"log": r.output.String(), "page": page, "metrics": metrics, "readyz": ready} {
+			for _, secret := range []string{
+				r.device.Secret, r.device.ID, r.sim.Account().Password, "TOP-TITLE", "TOP-TEXT", "top-url", "secret=",
+			} {
+				if strings.Contains(said, secret) {
+					t.Errorf("the %s says %q:\n%s", what, secret, said)
+				}
+			}
+		}
+		if !strings.Contains(r.output.String(), "failed, will retry") {
+			t.Errorf("the rough life left no trace in the log, so this test proves nothing:\n%s", r.output)
+		}
+	})
+}
+
+// A run of failures has a line at its start, at each change, and at its end.
+func TestOutageIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		run := r.start()
+		r.awaitState(run, connector.StateLive)
+		r.log.setScript(func(int, []connector.Event) (int, int, error) { return 0, 0, errBusDown })
+		r.send(1, pushovertest.Outgoing{})
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		r.log.setScript(nil)
+		r.drained()
+		run.stop()
+		log := r.output.String()
+		if n := strings.Count(log, `"activity":"publish"`); n != 2 {
+			t.Errorf("an hour of outage has %d lines, want one at the start and one at the end:\n%s", n, log)
+		}
+	})
+}

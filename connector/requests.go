@@ -1,0 +1,88 @@
+package connector
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// Endpoints returns the requests this connector answers: ack, status, sync and
+// resume.
+func (c *Connector) Endpoints() []Endpoint {
+	return []Endpoint{
+		{
+			Name:          "ack",
+			Description:   "Acknowledge an emergency and wait for the result. For a command that must survive an outage, publish to the control subject instead.",
+			RequestSchema: Schema(SchemaCommand), ResponseSchema: Schema(SchemaResult),
+			Handle: c.requestAck,
+		},
+		{
+			Name:          "status",
+			Description:   "State of the session, of the sink, and the emergencies outstanding.",
+			RequestSchema: Schema(SchemaEmpty), ResponseSchema: Schema(SchemaStatus),
+			Handle: func(context.Context, []byte) ([]byte, error) { return json.Marshal(c.Status()) },
+		},
+		{
+			Name:          "sync",
+			Description:   "Download now.",
+			RequestSchema: Schema(SchemaEmpty), ResponseSchema: Schema(SchemaAccepted),
+			Handle: func(context.Context, []byte) ([]byte, error) {
+				if s := c.board.snapshot(); s.State.halted() {
+					return nil, &RequestError{Code: http.StatusConflict, Description: describe(s)}
+				}
+				c.Sync()
+				return accepted, nil
+			},
+		},
+		{
+			Name:          "resume",
+			Description:   "Start a new session after the reason for which it was halted is gone.",
+			RequestSchema: Schema(SchemaEmpty), ResponseSchema: Schema(SchemaAccepted),
+			Handle: func(context.Context, []byte) ([]byte, error) {
+				if err := c.Resume(); err != nil {
+					return nil, &RequestError{Code: http.StatusConflict, Description: err.Error()}
+				}
+				return accepted, nil
+			},
+		},
+	}
+}
+
+var accepted = []byte(`{"accepted":true}`)
+
+// requestAck runs a command that arrived as a request. The answer to one that
+// was rejected or has expired carries the result as its body too.
+func (c *Connector) requestAck(ctx context.Context, body []byte) ([]byte, error) {
+	cmd := Command{ID: "request#" + rand.Text(), Body: body, Time: time.Now(), Attempt: 1}
+	result, err := c.HandleCommand(ctx, cmd)
+	if err != nil {
+		c.commands.forget(cmd)
+		var retry *RetryError
+		if errors.As(err, &retry) {
+			err = retry.Err
+		}
+		return nil, &RequestError{
+			Code:        http.StatusServiceUnavailable,
+			Description: "not acknowledged: " + err.Error() + "; a command on the control subject would be retried",
+		}
+	}
+	answer, err := json.Marshal(result)
+	if err != nil {
+		return nil, err
+	}
+	switch result.Status {
+	case StatusAcknowledged:
+		return answer, nil
+	case StatusExpired:
+		return nil, &RequestError{Code: http.StatusGone, Description: result.Reason, Body: answer}
+	default:
+		code := http.StatusNotFound
+		if result.Malformed {
+			code = http.StatusBadRequest
+		}
+		return nil, &RequestError{Code: code, Description: result.Reason, Body: answer}
+	}
+}

@@ -1,0 +1,48 @@
+package connector
+
+// State is where a connector's session stands. The set is closed: dashboards
+// and alerts are written against these names.
+type State string
+
+// The states of a session. Only [StateLive] is ready. The last three need a
+// person, or new credentials, and are never left by retrying.
+const (
+	StateStarting    State = "starting"     // nothing tried yet
+	StateConnecting  State = "connecting"   // dialling the push stream
+	StateConnected   State = "connected"    // login frame sent, nothing heard yet
+	StateLive        State = "live"         // the service has spoken on this connection
+	StateWaiting     State = "waiting"      // backing off before the next attempt
+	StateStopped     State = "stopped"      // shut down
+	StateLoginNeeded State = "login_needed" // credentials missing, refused, or the device disabled
+	StateTakenOver   State = "taken_over"   // another program logged in as this device
+	StateFenced      State = "fenced"       // another connector writes to the log
+)
+
+// States lists all states in a fixed order.
+func States() []State {
+	return []State{
+		StateStarting, StateConnecting, StateConnected, StateLive, StateWaiting,
+		StateLoginNeeded, StateTakenOver, StateFenced, StateStopped,
+	}
+}
+
+// halted reports whether the session waits for a person.
+func (s State) halted() bool {
+	return s == StateLoginNeeded || s == StateTakenOver || s == StateFenced
+}
+
+// remedy says what the operator does about a state that does not pass by
+// itself.
+func (s State) remedy() string {
+	switch s {
+	case StateLoginNeeded:
+		return "run 'pushover-connector login' and put the new credentials where the old ones were; " +
+			"if the device was disabled on the Pushover dashboard, enable it and send 'resume'"
+	case StateTakenOver:
+		return "stop the other program that uses this device's credentials, or log in under a device name of its own; then send 'resume'"
+	case StateFenced:
+		return "stop the other connector for this device, or this one; then restart the one that stays"
+	default:
+		return ""
+	}
+}
