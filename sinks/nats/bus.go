@@ -1,0 +1,177 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+// Options say how a [Bus] is to be opened. The zero value is an ordinary one
+// for an external server.
+type Options struct {
+	// Mode is the CloudEvents content mode of what is published.
+	Mode connector.Mode
+
+	// StoreDir is where the embedded server keeps its streams. It is needed if
+	// Config.URL is empty, unless ReadOnly or Attach is set.
+	StoreDir string
+
+	// ReadOnly creates nothing: no stream, no directory, no embedded server. If
+	// Config.URL is empty, it connects to a server on Config.Listen if one is
+	// there. A stream that is missing is left to [Bus.Checks].
+	ReadOnly bool
+
+	// Attach connects to the embedded server of another process, on
+	// Config.Listen, if Config.URL is empty, and leaves the streams unseen. It is
+	// for a command that wants a word with a running connector.
+	Attach bool
+
+	// Name is how the server lists the connection. Empty means
+	// "pushover-connector".
+	Name string
+
+	// Logger gets the connection's changes of state. Nil discards.
+	Logger *slog.Logger
+
+	// OnState is told of each change of the connection: up or not, and why, in
+	// one of a few words: "connected", "disconnected", "refused" (login or
+	// certificate), "unreachable", "closed". It must not block. Nil is allowed.
+	OnState func(connected bool, reason string, err error)
+
+	// OnDuplicate is told how many events of a batch the stream already held. It
+	// must not block. Nil is allowed.
+	OnDuplicate func(n int)
+}
+
+// A Bus is a connection to NATS with its two streams. Its methods are safe for
+// concurrent use. It must be closed.
+type Bus struct {
+	cfg  Config
+	opts Options
+	log  *slog.Logger
+
+	server *embedded // nil for an external one
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	link   *link
+	pub    *publisher
+
+	stop  context.CancelFunc // ends the background work
+	tasks sync.WaitGroup
+}
+
+var (
+	_ connector.Sink     = (*Bus)(nil)
+	_ connector.Verifier = (*Bus)(nil)
+)
+
+// Open starts the embedded server if there is to be one, connects, and verifies
+// the streams or creates them. It waits until ctx ends for a server that cannot
+// be reached, and returns at once when the server refuses the login or a
+// certificate, or when a stream does not fit. Errors name the variable to
+// change.
+func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
+	c = c.withDefaults()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Name == "" {
+		o.Name = "pushover-connector"
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b := &Bus{cfg: c, opts: o, log: o.Logger, stop: stop}
+	if err := b.open(ctx, background); err != nil {
+		return nil, errors.Join(err, b.Close(background))
+	}
+	return b, nil
+}
+
+func (b *Bus) open(ctx, background context.Context) error {
+	if b.cfg.URL == "" && !b.opts.ReadOnly && !b.opts.Attach {
+		if b.opts.StoreDir == "" {
+			return errors.New("DATA_DIR: is needed for the embedded NATS server")
+		}
+		server, err := startEmbedded(ctx, b.cfg, b.opts.StoreDir, b.log)
+		if err != nil {
+			return err
+		}
+		b.server = server
+	}
+	b.link = newLink(b.cfg, b.log, b.opts.OnState)
+	nc, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	b.nc = nc
+	if b.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	if b.pub, err = newPublisher(b); err != nil {
+		return err
+	}
+	b.tasks.Go(func() { b.watchFiles(background) })
+	if b.opts.ReadOnly || b.opts.Attach {
+		return nil
+	}
+	info, err := b.ensureStreams(ctx)
+	if err != nil {
+		return err
+	}
+	b.pub.learn(info)
+	return nil
+}
+
+// URL returns the address that clients of the bus connect to, without secrets.
+func (b *Bus) URL() string {
+	if b.server != nil {
+		return b.server.srv.ClientURL()
+	}
+	return b.cfg.address()
+}
+
+// address is the server's, or servers', whoever runs it.
+func (c Config) address() string {
+	if c.URL != "" {
+		return c.URL
+	}
+	return "nats://" + c.Listen
+}
+
+// Connected returns nil while the connection is up, and otherwise why it is not.
+func (b *Bus) Connected() error { return b.link.state() }
+
+// Close ends the connection and stops the embedded server. It is to be called
+// when no other method is running any more; a second call does nothing. If ctx
+// ends before the server has stopped, Close returns its error, and the server
+// stops by itself.
+func (b *Bus) Close(ctx context.Context) error {
+	b.stop()
+	b.tasks.Wait()
+	if b.nc != nil {
+		b.link.close()
+		b.nc.Close()
+	}
+	server := b.server
+	if server == nil {
+		return nil
+	}
+	b.server = nil
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.close() }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("stop the embedded NATS server: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,71 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+// Checks looks at everything that publishing and commands need: the server is
+// there and lets us in, JetStream is on, the streams are there and fit. A stream
+// that would be created is no failure. Whether this user may publish to a
+// subject cannot be told without publishing; a denial that has been met since
+// the connection was made is told. Nothing is created or published.
+func (b *Bus) Checks(ctx context.Context) []connector.Check {
+	reach := connector.Check{Name: "nats connection", Detail: b.URL(), Err: b.Connected()}
+	if reach.Err == nil {
+		detail := []string{b.URL(), "server " + b.nc.ConnectedServerVersion()}
+		if rtt, err := b.nc.RTT(); err == nil {
+			detail = append(detail, "round trip "+rtt.String())
+		}
+		reach.Detail = strings.Join(detail, ", ")
+	}
+	checks := []connector.Check{reach}
+	if reach.Err != nil {
+		return checks
+	}
+	checks = append(checks, b.checkAccount(ctx))
+	for _, need := range b.needs() {
+		checks = append(checks, b.checkStream(ctx, need))
+	}
+	if denial := b.link.denial(""); denial != nil {
+		checks = append(checks, connector.Check{Name: "nats permissions", Err: denial})
+	}
+	return checks
+}
+
+func (b *Bus) checkAccount(ctx context.Context) connector.Check {
+	check := connector.Check{Name: "nats jetstream"}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	info, err := b.js.AccountInfo(ctx)
+	if err != nil {
+		check.Err = b.apiError(err)
+		return check
+	}
+	check.Detail = fmt.Sprintf("%d streams", info.Streams)
+	if info.Limits.MaxStore > 0 {
+		check.Detail += fmt.Sprintf(", %d of %d bytes in use", info.Store, info.Limits.MaxStore)
+	}
+	return check
+}
+
+func (b *Bus) checkStream(ctx context.Context, need streamNeed) connector.Check {
+	check := connector.Check{Name: "nats stream " + need.make.Name}
+	info, err := b.streamInfo(ctx, need)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		check.Detail = "not there yet, will be created with " + strings.Join(need.make.Subjects, ", ")
+	case err != nil:
+		check.Err = err
+	default:
+		check.Detail = fmt.Sprintf("%s, %d messages", strings.Join(info.Config.Subjects, ", "), info.State.Msgs)
+		check.Err = need.fits(info.Config)
+	}
+	return check
+}

@@ -1,0 +1,371 @@
+package nats_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+	"github.com/pushover-connector/pushover-connector/sinks/nats"
+)
+
+func receipt(n int) string { return fmt.Sprintf("r%029d", n) }
+
+// handler records what it is given and answers as told.
+type handler struct {
+	mu      sync.Mutex
+	handled []connector.Command
+	answer  func(connector.Command) (connector.Result, error)
+}
+
+func (h *handler) handle(_ context.Context, c connector.Command) (connector.Result, error) {
+	h.mu.Lock()
+	h.handled = append(h.handled, c)
+	answer := h.answer
+	h.mu.Unlock()
+	if answer == nil {
+		return connector.Result{Status: connector.StatusAcknowledged}, nil
+	}
+	return answer(c)
+}
+
+func (h *handler) bodies() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []string
+	for _, c := range h.handled {
+		all = append(all, string(c.Body))
+	}
+	return all
+}
+
+// serve runs ServeCommands until the test ends or stop is called.
+func serve(t *testing.T, b *nats.Bus, h connector.CommandHandler) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.ServeCommands(ctx, h) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("ServeCommands: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func send(t *testing.T, js jetstream.JetStream, bodies ...[]byte) {
+	t.Helper()
+	for _, body := range bodies {
+		if _, err := js.Publish(t.Context(), "pushover.control.ack", body); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// pending is how many commands are not settled: those above the consumer's ack
+// floor. (The consumer's own count of what is pending is 0 for a moment after it
+// was made.)
+func pending(t *testing.T, js jetstream.JetStream) int {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "PUSHOVER_CONTROL")
+	if err != nil {
+		return -1
+	}
+	cons, err := stream.Consumer(t.Context(), "pushover-connector")
+	if err != nil {
+		return -1
+	}
+	return int(stream.CachedInfo().State.LastSeq - cons.CachedInfo().AckFloor.Stream)
+}
+
+func settled(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	eventually(t, "all commands are settled", func() bool { return pending(t, js) == 0 })
+}
+
+func TestCommandsSentWhileDownAreCarriedOutOnceEach(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	c := nats.Config{URL: srv.ClientURL()}
+	b := open(t, c, nats.Options{})
+	var want []string
+	for i := range 100 {
+		send(t, js, []byte(receipt(i)))
+		want = append(want, receipt(i))
+	}
+	h := &handler{}
+	stop := serve(t, b, h.handle)
+	settled(t, js)
+	stop()
+	got := h.bodies()
+	seen := map[string]int{}
+	for _, body := range got {
+		seen[body]++
+	}
+	for _, body := range want {
+		if seen[body] != 1 {
+			t.Errorf("command %s was carried out %d times", body, seen[body])
+		}
+	}
+	for _, c := range h.handled {
+		if !strings.HasPrefix(c.ID, "PUSHOVER_CONTROL#") || c.Time.IsZero() || time.Since(c.Time) > time.Hour || c.Attempt != 1 || c.Progress == nil {
+			t.Errorf("command %+v: want id, time of the server and the first attempt", c)
+		}
+	}
+	// Another connector finds nothing to do.
+	again := &handler{}
+	stop = serve(t, open(t, c, nats.Options{}), again.handle)
+	send(t, js, []byte("last"))
+	settled(t, js)
+	stop()
+	if diff := cmp.Diff(again.bodies(), []string{"last"}); diff != "" {
+		t.Errorf("after a restart (-got +want):\n%s", diff)
+	}
+}
+
+func TestPayloadsOfEveryKindReachTheHandler(t *testing.T) {
+	b := open(t, nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: t.TempDir()})
+	_, js := client(t, b.URL())
+	payloads := [][]byte{
+		{}, []byte("\xff\xfe\x00"), bytes.Repeat([]byte("x"), 1<<20), []byte(`{"receipt":17}`),
+		[]byte("a/../b"), []byte(receipt(1)), []byte(`[1,2]`),
+	}
+	send(t, js, payloads...)
+	h := &handler{answer: func(c connector.Command) (connector.Result, error) {
+		return connector.Result{Status: connector.StatusRejected, Reason: "no command", Malformed: true}, nil
+	}}
+	serve(t, b, h.handle)
+	settled(t, js)
+	got := map[string]bool{}
+	for _, body := range h.bodies() {
+		got[body] = true
+	}
+	for _, p := range payloads {
+		if !got[string(p)] {
+			t.Errorf("a payload of %d bytes did not reach the handler", len(p))
+		}
+	}
+	if n := len(h.bodies()); n != len(payloads) {
+		t.Errorf("%d calls, want %d: poison is not delivered again", n, len(payloads))
+	}
+}
+
+func TestPoisonIsTerminatedWithItsReason(t *testing.T) {
+	srv := startServer(t, nil)
+	nc, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	advisories, err := nc.SubscribeSync("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.PUSHOVER_CONTROL.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, b, func(context.Context, connector.Command) (connector.Result, error) {
+		return connector.Result{Malformed: true, Reason: "receipt is too short"}, nil
+	})
+	send(t, js, []byte("x"))
+	m, err := advisories.NextMsg(patience)
+	if err != nil || !strings.Contains(string(m.Data), "receipt is too short") {
+		t.Errorf("advisory: got %v, %v, want the reason", m, err)
+	}
+}
+
+func TestCommandGivenBackComesAgainAndHoldsItsSuccessorsBack(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	command := func(id string) []byte { return fmt.Appendf(nil, `{"receipt":%q,"id":%q}`, receipt(1), id) }
+	send(t, js, command("first"), command("second"), command("third"), []byte(receipt(2)))
+	h := &handler{}
+	failures := 2
+	h.answer = func(c connector.Command) (connector.Result, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if strings.Contains(string(c.Body), "first") && failures > 0 {
+			failures--
+			return connector.Result{}, &connector.RetryError{After: 300 * time.Millisecond, Err: errors.New("503")}
+		}
+		return connector.Result{}, nil
+	}
+	serve(t, b, h.handle)
+	settled(t, js)
+	var order []string
+	attempts := 0
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.handled {
+		for _, id := range []string{"first", "second", "third"} {
+			if strings.Contains(string(c.Body), id) {
+				order = append(order, id)
+				if id == "first" {
+					attempts = c.Attempt
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff(order, []string{"first", "first", "first", "second", "third"}); diff != "" {
+		t.Errorf("order of the commands for one receipt (-got +want):\n%s", diff)
+	}
+	if attempts != 3 {
+		t.Errorf("last attempt of the first: got number %d, want 3", attempts)
+	}
+}
+
+func TestAnyOtherErrorMeansAgain(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	send(t, js, []byte(receipt(1)))
+	serve(t, b, func(_ context.Context, c connector.Command) (connector.Result, error) {
+		if c.Attempt == 1 {
+			return connector.Result{}, errors.New("something")
+		}
+		return connector.Result{}, nil
+	})
+	settled(t, js)
+}
+
+func TestCommandInHandIsFinishedOnShutdownAndTheRestGivenBack(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	for range 5 { // one key, so one after the other
+		send(t, js, []byte(receipt(1)))
+	}
+	begun, finish := make(chan struct{}), make(chan struct{})
+	var calls int
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- b.ServeCommands(ctx, func(ctx context.Context, _ connector.Command) (connector.Result, error) {
+			calls++
+			close(begun)
+			<-finish
+			return connector.Result{}, ctx.Err()
+		})
+	}()
+	<-begun
+	cancel()
+	close(finish)
+	if err := <-done; err != nil {
+		t.Fatalf("ServeCommands: %v", err)
+	}
+	if calls != 1 {
+		t.Errorf("%d commands were begun, want 1", calls)
+	}
+	if n := pending(t, js); n != 4 {
+		t.Errorf("%d commands are left, want 4", n)
+	}
+	h := &handler{}
+	serve(t, b, h.handle) // at once, without waiting for a redelivery
+	settled(t, js)
+	if n := len(h.bodies()); n != 4 {
+		t.Errorf("%d commands were carried out next, want 4", n)
+	}
+}
+
+func TestCommandsSurviveOutagesOfTheBus(t *testing.T) {
+	srv := startServer(t, nil)
+	p := startProxy(t, srv.Addr().String())
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: p.url()}, nats.Options{})
+	h := &handler{}
+	serve(t, b, h.handle)
+	for i := range 30 {
+		send(t, js, []byte(receipt(i)))
+		if i%10 == 5 {
+			p.cut()
+		}
+	}
+	settled(t, js)
+	seen := map[string]int{}
+	for _, body := range h.bodies() {
+		seen[body]++
+	}
+	for i := range 30 {
+		if seen[receipt(i)] == 0 {
+			t.Errorf("command %d was lost", i)
+		}
+	}
+}
+
+func TestDeletedConsumerAndStreamAreMadeAgain(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	h := &handler{}
+	serve(t, b, h.handle)
+	send(t, js, []byte("one"))
+	settled(t, js)
+	if err := js.DeleteStream(t.Context(), "PUSHOVER_CONTROL"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream is back", func() bool {
+		_, err := js.Stream(t.Context(), "PUSHOVER_CONTROL")
+		return err == nil
+	})
+	send(t, js, []byte("two"))
+	eventually(t, "the command is carried out", func() bool { return len(h.bodies()) == 2 })
+}
+
+func TestConsumerThatIsNotOursIsNamedInTheLog(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	book := &logBook{}
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Logger: book.logger()})
+	_, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", jetstream.ConsumerConfig{
+		Durable: "pushover-connector", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 3,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &handler{}
+	serve(t, b, h.handle)
+	eventually(t, "the log names it", func() bool {
+		return strings.Contains(book.String(), "nats consumer rm PUSHOVER_CONTROL pushover-connector")
+	})
+	if err := js.DeleteConsumer(t.Context(), "PUSHOVER_CONTROL", "pushover-connector"); err != nil {
+		t.Fatal(err)
+	}
+	send(t, js, []byte("x"))
+	eventually(t, "the command is carried out", func() bool { return len(h.bodies()) == 1 })
+	if n := strings.Count(book.String(), "cannot be received"); n != 1 {
+		t.Errorf("%d warnings, want one:\n%s", n, book.String())
+	}
+}
+
+func TestTwoConnectorsShareTheCommands(t *testing.T) {
+	srv := startServer(t, func(o *natsserver.Options) {})
+	_, js := client(t, srv.ClientURL())
+	hs := []*handler{{}, {}}
+	for _, h := range hs {
+		serve(t, open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}), h.handle)
+	}
+	for i := range 60 {
+		send(t, js, []byte(receipt(i)))
+	}
+	settled(t, js)
+	seen := map[string]int{}
+	for _, h := range hs {
+		for _, body := range h.bodies() {
+			seen[body]++
+		}
+	}
+	for i := range 60 {
+		if seen[receipt(i)] != 1 {
+			t.Errorf("command %d was carried out %d times, want once", i, seen[receipt(i)])
+		}
+	}
+}

@@ -1,0 +1,50 @@
+// Package nats puts events on NATS JetStream and takes commands from it. It
+// speaks to an external server, or runs one of its own inside the process.
+// [Open] is where to start: the [Bus] it returns is a [connector.Sink], a
+// [connector.Verifier], and the control side as well.
+//
+// # Exactly once, in order
+//
+// Every message carries its [connector.Event.DedupKey] as Nats-Msg-Id, so that
+// a repeat adds nothing within the stream's duplicate window. That alone keeps
+// no order: messages sent without waiting can be lost one by one, when a
+// connection breaks, when a server restarts, when a stream's leader changes,
+// while later ones get through. So each message is sent in one of two ways, and
+// the server itself proves the order:
+//
+//   - alone, once everything before it is confirmed; or
+//   - chained: with Nats-Expected-Last-Msg-Id naming its predecessor, so that
+//     the server stores it directly behind that predecessor or not at all.
+//
+// It follows by induction that a message is stored only when all before it are,
+// whatever is lost, delayed or repeated, and by however many writers, as long as
+// they have the same messages to write in the same order: two connectors for one
+// device do. A message that arrives late from a connection long given up is a
+// repeat, or fits, or is refused. When something else is stored in between (a
+// result, another device) the chain breaks, the rest is refused, and Publish
+// goes on from there: a matter of speed, not of correctness.
+//
+// A replicated stream (R > 1) is written to one confirmed message at a time. Its
+// leader notes a message's id before the chain is checked, and keeps the note
+// when the check fails: it then refuses or ignores the message when it is sent
+// again, until the leader changes (seen with nats-server 2.15.2).
+//
+// # How far back a repeat is recognised
+//
+// The stream made here has a duplicate window of [Retention], as long as
+// Pushover keeps a message: no message can come back later than that. A stream
+// made by somebody else may have a shorter one. Then each Publish first reads
+// the stream's tail, back to the newest message that is older than the first
+// event, and takes what it finds there as stored; the window covers what happens
+// from then on, since a Publish that has lasted half a window looks again. The
+// tail of result events, which have no order to stop at, is read back
+// [maxScan] messages, and so is a tail of foreign messages. Both streams' reads
+// look only at message ids: nothing is assumed to be stored that was not seen.
+//
+// # Connection
+//
+// The connection is kept up for ever and every credential and certificate is
+// read again for each attempt; a change of their files reconnects at once. A
+// failure is logged when it first happens and when it changes, the recovery
+// with the number of attempts.
+package nats

@@ -1,0 +1,132 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+// Durability looks at the stream of messages and grades it. A stream in memory
+// survives a connector; one on disk survives the server's process, but not, on
+// its own, a power cut, since a server confirms what it may write to the disk up
+// to two minutes later (sync_interval). Only the embedded server, which writes
+// at once, or a second replica survives that. A stream that is not there yet is
+// graded as it would be created.
+func (b *Bus) Durability(ctx context.Context) (connector.Durability, error) {
+	need := b.needs()[0]
+	info, err := b.streamInfo(ctx, need)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && b.opts.ReadOnly {
+		d := grade(need.make, b.server != nil)
+		d.Facts = append(d.Facts, "not created yet")
+		return d, nil
+	}
+	if err != nil {
+		return connector.Durability{}, err
+	}
+	return grade(info.Config, b.server != nil), nil
+}
+
+func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
+	var d connector.Durability
+	fact := func(format string, args ...any) { d.Facts = append(d.Facts, fmt.Sprintf(format, args...)) }
+	warn := func(format string, args ...any) { d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...)) }
+	edit := "type: nats stream edit " + c.Name + " "
+
+	fact("stream %s", c.Name)
+	fact("replicas %d", max(1, c.Replicas))
+	memory := c.Storage == jetstream.MemoryStorage
+	switch {
+	case memory:
+		fact("storage memory")
+	case syncs:
+		fact("storage file, synced at once")
+	default:
+		fact("storage file")
+	}
+	switch {
+	case memory && c.Replicas < 2:
+		d.Grade = connector.GradeProcess
+		warn("Stream %s is kept in memory: a restart of the server loses messages that were deleted from Pushover. Make a stream with file storage and name it in NATS_STREAM.", c.Name)
+	case memory:
+		d.Grade = connector.GradeCrash
+		warn("Stream %s is kept in memory: a power cut of all its servers loses messages that were deleted from Pushover. Make a stream with file storage and name it in NATS_STREAM.", c.Name)
+	case syncs, c.Replicas >= 2:
+		d.Grade = connector.GradePower
+	default:
+		d.Grade = connector.GradeCrash
+		warn("Stream %s has one replica: unless its server has sync_interval: always, a power cut loses what it confirmed in the last two minutes. Set that, or 3 replicas in a cluster, or CLEAR_DELAY=3m.", c.Name)
+	}
+	if c.PersistMode == jetstream.AsyncPersistMode {
+		d.Grade = min(d.Grade, connector.GradeProcess)
+		warn("Stream %s confirms before it writes (persist mode async): a crash of the server loses messages. Make a stream without it and name it in NATS_STREAM.", c.Name)
+	}
+	gradeWindow(c, edit, fact, warn)
+	gradeLimits(c, edit, fact, warn)
+	switch c.Retention {
+	case jetstream.LimitsPolicy:
+	case jetstream.InterestPolicy:
+		d.Grade = connector.GradeNone
+		warn("Stream %s has interest retention: a message for which there is no consumer at that moment is dropped at once. Make a stream with limits retention and name it in NATS_STREAM.", c.Name)
+	default:
+		fact("retention work queue")
+		warn("Stream %s is a work queue: a message disappears once consumed, so that CLEAR_DELAY cannot find it again. Leave CLEAR_DELAY at 0, or name a stream with limits retention in NATS_STREAM.", c.Name)
+	}
+	if c.NoAck {
+		d.Grade = connector.GradeNone
+		warn("Stream %s confirms nothing (no_ack), so nothing can be published to it: %s--ack.", c.Name, edit)
+	}
+	if len(c.Sources) > 0 {
+		fact("sources %d", len(c.Sources))
+	}
+	return d
+}
+
+func gradeWindow(c jetstream.StreamConfig, edit string, fact, warn func(string, ...any)) {
+	fact("duplicate window %s", days(c.Duplicates))
+	if c.Duplicates < Retention {
+		warn("Stream %s recognises a repeat for %s, Pushover repeats a message for up to 21 days: the stream's tail is read back before each batch. To spare that, %s--dupe-window=21d.",
+			c.Name, days(c.Duplicates), edit)
+	}
+}
+
+func gradeLimits(c jetstream.StreamConfig, edit string, fact, warn func(string, ...any)) {
+	if c.MaxAge > 0 {
+		fact("maximum age %s", days(c.MaxAge))
+		if c.MaxAge < Retention {
+			warn("Stream %s drops messages after %s, sooner than Pushover would: a consumer that is away longer misses them. Better %s--max-age=21d or more.", c.Name, days(c.MaxAge), edit)
+		}
+	}
+	limited := false
+	for _, l := range []struct {
+		name  string
+		value int64
+	}{{"maximum messages", c.MaxMsgs}, {"maximum bytes", c.MaxBytes}, {"maximum messages per subject", c.MaxMsgsPerSubject}} {
+		if l.value > 0 {
+			fact("%s %d", l.name, l.value)
+			limited = true
+		}
+	}
+	switch {
+	case limited && c.Discard == jetstream.DiscardOld:
+		fact("drops old messages when full")
+		warn("Stream %s drops its oldest messages when it is full, consumed or not. Better %s--discard=new, which leaves new ones with Pushover instead.", c.Name, edit)
+	case limited && c.MaxMsgsPerSubject > 0 && !c.DiscardNewPerSubject:
+		fact("drops old messages of a full subject")
+		warn("Stream %s drops the oldest messages of a subject that is full, consumed or not. Better %s--max-msgs-per-subject=-1.", c.Name, edit)
+	case limited:
+		fact("refuses new messages when full")
+	}
+}
+
+// days writes a duration the way the nats command takes it.
+func days(d time.Duration) string {
+	if d >= 24*time.Hour && d%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+	return d.String()
+}

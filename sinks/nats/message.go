@@ -1,0 +1,134 @@
+package nats
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+// subject returns where an event is published.
+func (b *Bus) subject(e connector.Event) string {
+	return b.cfg.SubjectPrefix + "." + strings.Join(e.Route, ".")
+}
+
+// encode makes the message of an event, its header names as they are.
+func (b *Bus) encode(e connector.Event) (*nats.Msg, error) {
+	if len(e.Route) == 0 {
+		return nil, fmt.Errorf("%w: event has no route", connector.ErrRejected)
+	}
+	for _, token := range e.Route {
+		if !validToken(token) {
+			return nil, fmt.Errorf("%w: route %q is no subject", connector.ErrRejected, e.Route)
+		}
+	}
+	headers, body, err := e.Encode(b.opts.Mode, connector.BindingNATS)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", connector.ErrRejected, err)
+	}
+	msg := &nats.Msg{Subject: b.subject(e), Data: body, Header: make(nats.Header, len(headers)+2)}
+	for _, h := range headers {
+		msg.Header[h.Name] = append(msg.Header[h.Name], h.Value)
+	}
+	msg.Header[jetstream.MsgIDHeader] = []string{e.DedupKey()}
+	return msg, nil
+}
+
+// An ack is the stream's answer to one message.
+type ack struct {
+	round     uint64
+	index     int
+	duplicate bool
+	err       error
+}
+
+func (p *publisher) reply(round uint64, index int) string {
+	out := make([]byte, 0, len(p.prefix)+24)
+	out = append(out, p.prefix...)
+	out = append(out, '.')
+	out = strconv.AppendUint(out, round, 10)
+	out = append(out, '.')
+	out = strconv.AppendInt(out, int64(index), 10)
+	return string(out)
+}
+
+// receive takes one answer. It drops those of earlier runs; of a run there are
+// never more than the channel holds.
+func (p *publisher) receive(m *nats.Msg) {
+	round, index, ok := strings.Cut(strings.TrimPrefix(m.Subject, p.prefix+"."), ".")
+	if !ok {
+		return
+	}
+	a := ack{}
+	var err1, err2 error
+	a.round, err1 = strconv.ParseUint(round, 10, 64)
+	a.index, err2 = strconv.Atoi(index)
+	if err1 != nil || err2 != nil || a.round != p.round.Load() {
+		return
+	}
+	a.duplicate, a.err = p.decode(m)
+	select {
+	case p.acks <- a:
+	default:
+	}
+}
+
+func (p *publisher) decode(m *nats.Msg) (duplicate bool, err error) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return false, fmt.Errorf("no stream takes the subject: %w", jetstream.ErrNoStreamResponse)
+	}
+	var answer struct {
+		Stream    string              `json:"stream"`
+		Seq       uint64              `json:"seq"`
+		Duplicate bool                `json:"duplicate"`
+		Error     *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return false, fmt.Errorf("decode confirmation: %w", err)
+	}
+	switch {
+	case answer.Error != nil:
+		return false, answer.Error
+	case answer.Stream != p.bus.cfg.Stream:
+		return false, fmt.Errorf("subject is taken by stream %q, not by %s; name it in NATS_STREAM", answer.Stream, p.bus.cfg.Stream)
+	case answer.Seq == 0:
+		return false, errors.New("confirmation without a sequence")
+	}
+	return answer.Duplicate, nil
+}
+
+// Error codes of the server (server/errors.json of nats-server 2.15.2).
+const (
+	codeWrongLastMsgID   jetstream.ErrorCode = 10070
+	codeMessageTooLarge  jetstream.ErrorCode = 10054
+	codeHeaderTooLarge   jetstream.ErrorCode = 10097
+	codeDuplicateStaging jetstream.ErrorCode = 10158
+)
+
+// cause says what the server's error means for the run. A chained message that
+// is too large may be so for its link only.
+func (a ack) cause(chained bool) error {
+	var api *jetstream.APIError
+	if !errors.As(a.err, &api) {
+		return a.err
+	}
+	switch api.ErrorCode {
+	case codeWrongLastMsgID:
+		return errRefusedChain
+	case codeMessageTooLarge, codeHeaderTooLarge:
+		if chained {
+			return errRefusedChain
+		}
+		return fmt.Errorf("%w: %w", connector.ErrRejected, api)
+	case codeDuplicateStaging:
+		return fmt.Errorf("%w: the stream is still busy with the same message", api)
+	default:
+		return api
+	}
+}

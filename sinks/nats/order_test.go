@@ -1,0 +1,167 @@
+package nats_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+	"github.com/pushover-connector/pushover-connector/sinks/nats"
+	"github.com/pushover-connector/pushover-connector/sinks/sinktest"
+)
+
+// hammer publishes events in batches of random size until all are confirmed.
+func hammer(ctx context.Context, t testing.TB, s connector.Sink, events []connector.Event, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	for len(events) > 0 && ctx.Err() == nil {
+		n := min(len(events), 1+r.IntN(400))
+		publishAll(ctx, t, s, events[:n])
+		events = events[n:]
+	}
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestConnectionCutAtRandomMomentsLeavesOrderAndOneOfEach(t *testing.T) {
+	srv := startServer(t, nil)
+	p := startProxy(t, srv.Addr().String())
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: p.url()}, nats.Options{})
+	const n = 6_000
+	cutWhile(t, p, func() { hammer(within(t), t, b, sinktest.Messages("a", 1, n), 7) })
+	wantIDs(t, readAll(t, js), "a", 1, n)
+}
+
+// cutWhile cuts a proxy's connections again and again until work ends.
+func cutWhile(t *testing.T, p *proxy, work func()) {
+	t.Helper()
+	done := make(chan struct{})
+	var cutting sync.WaitGroup
+	cuts := 0
+	cutting.Go(func() {
+		r := rand.New(rand.NewPCG(3, 9))
+		for cuts < 120 { // a slow machine must come to an end, too
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Duration(r.IntN(40)) * time.Millisecond):
+				p.cut()
+				cuts++
+			}
+		}
+	})
+	work()
+	close(done)
+	cutting.Wait()
+	if cuts == 0 {
+		t.Fatal("the connection was never cut: the test shows nothing")
+	}
+	t.Logf("%d cuts", cuts)
+}
+
+func TestTwoConnectorsLeaveOrderAndOneOfEach(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	const n = 5_000
+	var group sync.WaitGroup
+	ctx := within(t)
+	for seed := range uint64(2) {
+		b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+		group.Go(func() { hammer(ctx, t, b, sinktest.Messages("a", 1, n), seed) })
+	}
+	group.Wait()
+	wantIDs(t, readAll(t, js), "a", 1, n)
+}
+
+func TestTwoConnectorsWithCutsAndAThirdPartyInBetweenLeaveOrderAndOneOfEach(t *testing.T) {
+	srv := startServer(t, nil)
+	p := startProxy(t, srv.Addr().String())
+	nc, js := client(t, srv.ClientURL())
+	const n = 2_500
+	var group, noise sync.WaitGroup
+	ctx := within(t)
+	buses := []*nats.Bus{
+		open(t, nats.Config{URL: p.url()}, nats.Options{}),
+		open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}),
+		open(t, nats.Config{URL: p.url()}, nats.Options{}),
+	}
+	quiet, hush := context.WithCancel(ctx)
+	noise.Go(func() { // another device, another program
+		for id := 1; quiet.Err() == nil; id++ {
+			publishAll(ctx, t, buses[1], sinktest.Messages("b", id, 1))
+			if err := nc.Publish("pushover.messages.low.other", nil); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	cutWhile(t, p, func() {
+		group.Go(func() { hammer(ctx, t, buses[0], sinktest.Messages("a", 1, n), 1) })
+		group.Go(func() { hammer(ctx, t, buses[2], sinktest.Messages("a", 1, n), 2) })
+		group.Wait()
+	})
+	hush()
+	noise.Wait()
+	wantIDs(t, readAll(t, js), "a", 1, n)
+}
+
+func TestServerRestartedMidBatchLeavesOrderAndOneOfEach(t *testing.T) {
+	options := &natsserver.Options{
+		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT,
+		JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, SyncAlways: true,
+	}
+	srv := runServer(t, options)
+	options.Port = srv.Addr().(*net.TCPAddr).Port
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	const n = 5_000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		hammer(within(t), t, b, sinktest.Messages("a", 1, n), 5)
+	}()
+	_, js := client(t, srv.ClientURL())
+	restarts := 0
+	for finished := false; !finished; {
+		before := streamLength(js)
+		eventually(t, "progress", func() bool {
+			select {
+			case <-done:
+				finished = true
+			default:
+			}
+			return finished || streamLength(js) > before+300
+		})
+		if finished || restarts == 4 {
+			break
+		}
+		stopServer(srv)
+		srv = runServer(t, options.Clone())
+		restarts++
+	}
+	<-done
+	if restarts == 0 {
+		t.Fatal("the server was never restarted: the test shows nothing")
+	}
+	_, js = client(t, srv.ClientURL())
+	wantIDs(t, readAll(t, js), "a", 1, n)
+}
+
+// streamLength is the number of messages, 0 while it cannot be told.
+func streamLength(js jetstream.JetStream) uint64 {
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	stream, err := js.Stream(ctx, "PUSHOVER")
+	if err != nil {
+		return 0
+	}
+	return stream.CachedInfo().State.Msgs
+}

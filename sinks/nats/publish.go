@@ -1,0 +1,200 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+const (
+	// maxInFlight bounds the messages that wait for their confirmation.
+	maxInFlight = 256
+
+	// minInFlight is how many there may be even when chains keep breaking: the
+	// refusal of the next message is how the loss of one is noticed early.
+	minInFlight = 8
+
+	// ackTimeout is how long no confirmation may arrive while one is due. A
+	// message can be lost without the connection being lost, between the server
+	// we talk to and the one that keeps the stream.
+	ackTimeout = 5 * time.Second
+
+	// lossTimeout is how long a confirmation may be late once the server has
+	// refused a later message of the chain: by then it should have been there.
+	lossTimeout = 500 * time.Millisecond
+)
+
+// errRefusedChain says that the server refused a chained message, which may be
+// accepted when sent alone.
+var errRefusedChain = errors.New("predecessor is not the stream's last message")
+
+// A publisher carries out Publish, one call after the other.
+type publisher struct {
+	bus    *Bus
+	turn   chan struct{} // holds a token while a call is carried out
+	prefix string        // of the subjects that confirmations come to
+	round  atomic.Uint64 // numbers the runs: late confirmations are told by it
+	acks   chan ack
+
+	// What follows belongs to the holder of the turn.
+
+	session  <-chan struct{} // the connection on which the stream was looked at
+	window   time.Duration   // duplicate window of the stream
+	chained  bool            // the stream can be written to in chains
+	readable bool            // the stream keeps what was consumed
+	inFlight int             // messages to have on the way: fewer after a break
+}
+
+func newPublisher(b *Bus) (*publisher, error) {
+	p := &publisher{
+		bus:      b,
+		turn:     make(chan struct{}, 1),
+		prefix:   b.nc.NewInbox(),
+		acks:     make(chan ack, 2*maxInFlight),
+		inFlight: maxInFlight,
+	}
+	if _, err := b.nc.Subscribe(p.prefix+".*.*", p.receive); err != nil {
+		return nil, fmt.Errorf("subscribe to confirmations: %w", err)
+	}
+	return p, nil
+}
+
+// learn takes over what the stream's configuration means for publishing.
+func (p *publisher) learn(info *jetstream.StreamInfo) {
+	p.window = info.Config.Duplicates
+	p.chained = info.Config.Replicas <= 1
+	p.readable = info.Config.Retention == jetstream.LimitsPolicy
+	p.session = p.bus.link.session()
+}
+
+// Publish implements [connector.Sink]; see the package comment for how it keeps
+// order. An event is rejected if it is larger than the server or the stream
+// allows, or cannot be encoded or addressed.
+func (b *Bus) Publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
+	if len(events) == 0 {
+		return 0, nil
+	}
+	p := b.pub
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("publish %s: %w", events[0].ID, ctx.Err())
+	}
+	confirmed, err = p.publish(ctx, events)
+	if err == nil {
+		return confirmed, nil
+	}
+	if !errors.Is(err, connector.ErrRejected) {
+		p.session = nil // look at the stream again: it may be why
+		if end := ctx.Err(); end != nil && !errors.Is(err, end) {
+			err = fmt.Errorf("%w: %w", end, err)
+		}
+	}
+	return confirmed, fmt.Errorf("publish %s: %w", events[confirmed].ID, err)
+}
+
+func (p *publisher) publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := p.bus.Connected(); err != nil {
+		return 0, err
+	}
+	asking, cancel := p.bus.link.while(ctx)
+	defer cancel()
+	if p.session != p.bus.link.session() {
+		info, err := p.bus.ensureStreams(asking)
+		if err != nil {
+			return 0, err
+		}
+		p.learn(info)
+	}
+	duplicates := 0
+	defer func() {
+		if duplicates > 0 && p.bus.opts.OnDuplicate != nil {
+			p.bus.opts.OnDuplicate(duplicates)
+		}
+	}()
+	var stored map[string]bool // of events, according to the stream's tail
+	var until time.Time        // the window covers what happens until then
+	for confirmed < len(events) {
+		rest := events[confirmed:]
+		if p.window < Retention && p.readable && !time.Now().Before(until) {
+			until = time.Now().Add(p.window / 2)
+			if stored, err = p.bus.find(asking, rest); err != nil {
+				return confirmed, fmt.Errorf("read back the tail of stream %s: %w; permit it, or give the stream a duplicate window of 21 days", p.bus.cfg.Stream, err)
+			}
+			// Looking may take longer than a very short window lasts.
+			if least := time.Now().Add(p.window / 4); until.Before(least) {
+				until = least
+			}
+		}
+		if n := leading(rest, stored, true); n > 0 {
+			confirmed, duplicates = confirmed+n, duplicates+n
+			continue
+		}
+		rest = rest[:leading(rest, stored, false)]
+		r := run{p: p, events: rest, until: until}
+		err := r.do(ctx)
+		confirmed, duplicates = confirmed+r.first, duplicates+r.duplicates
+		if errors.Is(err, errRefusedChain) && r.first > 0 {
+			p.inFlight = min(p.inFlight, max(minInFlight, r.first))
+			continue
+		}
+		if err != nil {
+			return confirmed, err
+		}
+	}
+	return confirmed, nil
+}
+
+// leading counts the events at the start that are in the set, or that are not.
+func leading(events []connector.Event, set map[string]bool, in bool) int {
+	for i, e := range events {
+		if set[e.DedupKey()] != in {
+			return i
+		}
+	}
+	return len(events)
+}
+
+// send puts an event on the wire, chained if after is not empty.
+func (p *publisher) send(e connector.Event, after string, round uint64, index int) error {
+	msg, err := p.bus.encode(e)
+	if err != nil {
+		return err
+	}
+	if after != "" {
+		msg.Header[jetstream.ExpectedLastMsgIDHeader] = []string{after}
+	}
+	msg.Reply = p.reply(round, index)
+	err = p.bus.nc.PublishMsg(msg)
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %d bytes and headers, server allows %d in all: %w",
+			connector.ErrRejected, len(msg.Data), p.bus.nc.MaxPayload(), err)
+	case errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrBadHeaderMsg):
+		return fmt.Errorf("%w: subject %q: %w", connector.ErrRejected, msg.Subject, err)
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return errNotConnected
+	}
+	return err
+}
+
+// probe reconnects if the server does not answer a ping any more.
+func (b *Bus) probe() {
+	if b.nc.FlushTimeout(2*time.Second) == nil {
+		return
+	}
+	if err := b.nc.ForceReconnect(); err != nil {
+		b.log.Warn("cannot reconnect to nats", "error", err)
+	}
+}

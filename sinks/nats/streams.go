@@ -1,0 +1,183 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Retention is how long Pushover keeps a message that is not downloaded, and so
+// the duplicate window that covers every repeat there can be.
+const Retention = 21 * 24 * time.Hour
+
+// A streamNeed is a stream that the bus uses, and what has to fit in it.
+type streamNeed struct {
+	variable string
+	make     jetstream.StreamConfig
+	samples  map[string][]string // subject of ours: filters it stands for
+}
+
+// needs lists both streams as they are made if missing.
+//
+// A stream here has no limits, and refuses new messages, rather than dropping
+// old ones, when the account or somebody's edit sets a limit after all: a
+// message that is refused stays safe with Pushover, one that is dropped is gone.
+func (b *Bus) needs() []streamNeed {
+	p := b.cfg.SubjectPrefix + "."
+	var messages, results []string
+	for _, priority := range []string{"lowest", "low", "normal", "high", "emergency"} {
+		messages = append(messages, p+"messages."+priority+".*")
+	}
+	for _, status := range []string{"acknowledged", "rejected", "expired"} {
+		results = append(results, p+"results."+status)
+	}
+	return []streamNeed{
+		{
+			variable: "NATS_STREAM",
+			make: jetstream.StreamConfig{
+				Name:        b.cfg.Stream,
+				Description: "Pushover messages, and results of acknowledge commands, as CloudEvents",
+				Subjects:    []string{p + "messages.>", p + "results.>", p + "deadletter"},
+				Storage:     jetstream.FileStorage,
+				Discard:     jetstream.DiscardNew,
+				Duplicates:  Retention,
+				AllowDirect: true,
+			},
+			samples: map[string][]string{
+				p + "messages.>": messages,
+				p + "results.>":  results,
+				p + "deadletter": {p + "deadletter"},
+			},
+		},
+		{
+			variable: "NATS_CONTROL_STREAM",
+			make: jetstream.StreamConfig{
+				Name:        b.cfg.ControlStream,
+				Description: "Commands to acknowledge Pushover emergencies",
+				Subjects:    []string{p + "control.>"},
+				Storage:     jetstream.FileStorage,
+				Discard:     jetstream.DiscardNew,
+				AllowDirect: true,
+			},
+			samples: map[string][]string{p + "control.>": {b.controlSubject()}},
+		},
+	}
+}
+
+func (b *Bus) controlSubject() string { return b.cfg.SubjectPrefix + ".control.ack" }
+
+// ensureStreams makes what is missing and verifies what is there. It returns
+// what is known of the stream of messages.
+func (b *Bus) ensureStreams(ctx context.Context) (*jetstream.StreamInfo, error) {
+	needs := b.needs()
+	messages, err := b.ensureStream(ctx, needs[0])
+	_, controlErr := b.ensureStream(ctx, needs[1])
+	return messages, errors.Join(err, controlErr)
+}
+
+func (b *Bus) ensureStream(ctx context.Context, need streamNeed) (*jetstream.StreamInfo, error) {
+	info, err := b.streamInfo(ctx, need)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && !b.opts.ReadOnly && !b.opts.Attach {
+		info, err = b.makeStream(ctx, need)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return info, need.fits(info.Config)
+}
+
+func (b *Bus) makeStream(ctx context.Context, need streamNeed) (*jetstream.StreamInfo, error) {
+	making, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	stream, err := b.js.CreateStream(making, need.make)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // made by a twin just now
+		return b.streamInfo(ctx, need)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: create stream %s with subjects %s: %w; name the stream that has these subjects, or permit this user to create it",
+			need.variable, need.make.Name, strings.Join(need.make.Subjects, ", "), b.apiError(err))
+	}
+	b.log.Info("nats stream created", "stream", need.make.Name)
+	return stream.CachedInfo(), nil
+}
+
+// streamInfo asks the server about a stream. A missing one gives an error that
+// is [jetstream.ErrStreamNotFound].
+func (b *Bus) streamInfo(ctx context.Context, need streamNeed) (*jetstream.StreamInfo, error) {
+	// A request can be lost while a cluster elects a leader.
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	stream, err := b.js.Stream(ctx, need.make.Name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: look at stream %s: %w", need.variable, need.make.Name, b.apiError(err))
+	}
+	return stream.CachedInfo(), nil
+}
+
+// apiError adds to an error of the JetStream API what is known of its cause:
+// without permission there is no answer at all.
+func (b *Bus) apiError(err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		if denial := b.link.denial(""); denial != nil {
+			return fmt.Errorf("%w: %w", err, denial)
+		}
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
+		errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w: the server, or this user's account, has no JetStream; enable it, or check NATS_URL", err)
+	}
+	return err
+}
+
+// fits checks that a stream can take all that is published to it.
+func (n streamNeed) fits(c jetstream.StreamConfig) error {
+	fail := func(what string) error { return fmt.Errorf("%s: stream %s %s", n.variable, c.Name, what) }
+	switch {
+	case c.Mirror != nil:
+		return fail("is a mirror, which takes no messages; name the stream it mirrors, or another")
+	case c.Sealed:
+		return fail("is sealed and takes no messages; name another")
+	}
+	var missing []string
+	for subject, samples := range n.samples {
+		if slices.ContainsFunc(samples, func(s string) bool { return !covered(s, c.Subjects) }) {
+			missing = append(missing, subject)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	slices.Sort(missing)
+	all := slices.DeleteFunc(slices.Clone(c.Subjects), func(s string) bool { return covered(s, missing) })
+	return fail(fmt.Sprintf("does not take %s; type: nats stream edit %s --subjects=%q",
+		strings.Join(missing, ", "), c.Name, strings.Join(append(all, missing...), ",")))
+}
+
+// covered reports whether one of the filters takes every subject that s stands
+// for.
+func covered(s string, filters []string) bool {
+	return slices.ContainsFunc(filters, func(f string) bool { return covers(f, s) })
+}
+
+// covers reports whether filter takes every subject that s, itself perhaps with
+// wildcards, stands for.
+func covers(filter, s string) bool {
+	fs, ss := strings.Split(filter, "."), strings.Split(s, ".")
+	for i, f := range fs {
+		switch {
+		case i >= len(ss):
+			return false
+		case f == ">":
+			return true
+		case ss[i] == ">", f != "*" && f != ss[i]:
+			return false
+		}
+	}
+	return len(fs) == len(ss)
+}

@@ -1,0 +1,190 @@
+package nats_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+	"github.com/pushover-connector/pushover-connector/sinks/nats"
+	"github.com/pushover-connector/pushover-connector/sinks/sinktest"
+)
+
+func TestMissingStreamsAreCreatedToLoseNothing(t *testing.T) {
+	srv := startServer(t, nil)
+	open(t, nats.Config{URL: srv.ClientURL(), SubjectPrefix: "home.po", Stream: "S", ControlStream: "C"}, nats.Options{})
+	_, js := client(t, srv.ClientURL())
+	for name, subjects := range map[string]string{
+		"S": "home.po.messages.> home.po.results.> home.po.deadletter",
+		"C": "home.po.control.>",
+	} {
+		stream, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := stream.CachedInfo().Config
+		if got := strings.Join(c.Subjects, " "); got != subjects {
+			t.Errorf("stream %s: got subjects %s, want %s", name, got, subjects)
+		}
+		if c.Storage != jetstream.FileStorage || c.Discard != jetstream.DiscardNew || c.Retention != jetstream.LimitsPolicy ||
+			c.MaxAge != 0 || c.MaxMsgs > 0 || c.MaxBytes > 0 || !c.AllowDirect {
+			t.Errorf("stream %s: got %+v", name, c)
+		}
+		if name == "S" && c.Duplicates != 21*24*time.Hour {
+			t.Errorf("stream %s: got a duplicate window of %v, want 21 days", name, c.Duplicates)
+		}
+	}
+}
+
+func TestStreamThatDoesNotFitIsNamedWithTheRemedyAndNotAltered(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		stream jetstream.StreamConfig
+		wants  []string
+	}{
+		{
+			"a subject is missing",
+			jetstream.StreamConfig{Name: "PUSHOVER", Subjects: []string{"pushover.messages.>", "x"}},
+			[]string{"NATS_STREAM", "does not take pushover.deadletter, pushover.results.>", `nats stream edit PUSHOVER --subjects="pushover.messages.>,x,pushover.deadletter,pushover.results.>"`},
+		},
+		{
+			"too narrow",
+			jetstream.StreamConfig{Name: "PUSHOVER", Subjects: []string{"pushover.messages.high.>", "pushover.results.*", "pushover.deadletter"}},
+			[]string{"NATS_STREAM", "does not take pushover.messages.>", `--subjects="pushover.results.*,pushover.deadletter,pushover.messages.>"`},
+		},
+		{
+			"control subject missing",
+			jetstream.StreamConfig{Name: "PUSHOVER_CONTROL", Subjects: []string{"pushover.control.other"}},
+			[]string{"NATS_CONTROL_STREAM", "does not take pushover.control.>"},
+		},
+		{
+			"subjects belong to another stream",
+			jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"pushover.>"}},
+			[]string{"NATS_STREAM", "overlap"},
+		},
+		{
+			"mirror",
+			jetstream.StreamConfig{Name: "PUSHOVER", Mirror: &jetstream.StreamSource{Name: "ORIGIN"}},
+			[]string{"NATS_STREAM", "mirror"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv := startServer(t, nil)
+			_, js := client(t, srv.ClientURL())
+			created, err := js.CreateStream(t.Context(), c.stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := created.CachedInfo().Config
+			wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}, c.wants...)
+			after, err := js.Stream(t.Context(), c.stream.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := after.CachedInfo().Config; strings.Join(got.Subjects, " ") != strings.Join(before.Subjects, " ") {
+				t.Errorf("stream was altered: %+v", got)
+			}
+			b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{ReadOnly: true})
+			failed := false
+			for _, check := range b.Checks(t.Context()) {
+				failed = failed || check.Err != nil
+			}
+			if !failed && c.stream.Name != "OTHER" {
+				t.Error("Checks find no fault")
+			}
+		})
+	}
+}
+
+func TestStreamsThatFitInOtherWordsAreTaken(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	for _, c := range []jetstream.StreamConfig{
+		{Name: "PUSHOVER", Subjects: []string{"pushover.messages.*.*", "pushover.results.acknowledged", "pushover.results.rejected", "pushover.results.expired", "pushover.deadletter"}},
+		{Name: "PUSHOVER_CONTROL", Subjects: []string{"pushover.*.ack"}},
+	} {
+		if _, err := js.CreateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	events := append(sinktest.Messages("a", 1, 5), sinktest.Result("a", 1), sinktest.DeadLetter(sinktest.Message("a", 6)))
+	if n, err := b.Publish(t.Context(), events); n != len(events) || err != nil {
+		t.Errorf("Publish: got %d, %v, want %d", n, err, len(events))
+	}
+}
+
+func TestServerWithoutJetStreamIsNamed(t *testing.T) {
+	srv := startServer(t, func(o *natsserver.Options) { o.JetStream = false })
+	wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}, "NATS_STREAM", "JetStream", "NATS_URL")
+}
+
+func TestDeletedStreamIsMadeAgainAndPublishGoesOn(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	events := sinktest.Messages("a", 1, 20)
+	if n, err := b.Publish(t.Context(), events[:10]); n != 10 || err != nil {
+		t.Fatalf("Publish: got %d, %v", n, err)
+	}
+	if err := js.DeleteStream(t.Context(), "PUSHOVER"); err != nil {
+		t.Fatal(err)
+	}
+	n, err := b.Publish(t.Context(), events[10:])
+	if n != 0 || err == nil || !strings.Contains(err.Error(), "no stream") {
+		t.Fatalf("Publish without a stream: got %d, %v, want 0 and an error that says so", n, err)
+	}
+	publishAll(within(t), t, b, events[10:])
+	wantIDs(t, readAll(t, js), "a", 11, 10)
+}
+
+func TestGradeFollowsFromTheStream(t *testing.T) {
+	fits := []string{"pushover.messages.>", "pushover.results.>", "pushover.deadletter"}
+	long := 21 * 24 * time.Hour
+	for _, c := range []struct {
+		name   string
+		change func(*jetstream.StreamConfig)
+		grade  connector.Grade
+		warns  []string
+	}{
+		{"on disk", func(*jetstream.StreamConfig) {}, connector.GradeCrash, []string{"one replica"}},
+		{"in memory", func(s *jetstream.StreamConfig) { s.Storage = jetstream.MemoryStorage }, connector.GradeProcess, []string{"memory"}},
+		{"short window", func(s *jetstream.StreamConfig) { s.Duplicates = 0 }, connector.GradeCrash, []string{"one replica", "recognises a repeat for 2m0s"}},
+		{"old ones dropped by age", func(s *jetstream.StreamConfig) { s.MaxAge, s.Duplicates = time.Hour, time.Hour }, connector.GradeCrash, []string{"one replica", "recognises", "drops messages after 1h"}},
+		{"old ones dropped by number", func(s *jetstream.StreamConfig) { s.MaxMsgs = 10 }, connector.GradeCrash, []string{"one replica", "drops its oldest"}},
+		{"new ones refused", func(s *jetstream.StreamConfig) { s.MaxBytes, s.Discard = 1<<20, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica"}},
+		{"old ones dropped per subject", func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject, s.Discard = 5, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica", "of a subject that is full"}},
+		{"confirms nothing", func(s *jetstream.StreamConfig) { s.NoAck = true }, connector.GradeNone, []string{"one replica", "no_ack"}},
+		{"interest", func(s *jetstream.StreamConfig) { s.Retention = jetstream.InterestPolicy }, connector.GradeNone, []string{"one replica", "interest"}},
+		{"work queue", func(s *jetstream.StreamConfig) { s.Retention = jetstream.WorkQueuePolicy }, connector.GradeCrash, []string{"one replica", "work queue"}},
+		{"confirms before it writes", func(s *jetstream.StreamConfig) { s.PersistMode = jetstream.AsyncPersistMode }, connector.GradeProcess, []string{"one replica", "persist mode async"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv := startServer(t, nil)
+			_, js := client(t, srv.ClientURL())
+			config := jetstream.StreamConfig{Name: "PUSHOVER", Subjects: fits, Duplicates: long}
+			c.change(&config)
+			if _, err := js.CreateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			d, err := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}).Durability(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Grade != c.grade {
+				t.Errorf("got grade %v, want %v: %+v", d.Grade, c.grade, d)
+			}
+			if len(d.Warnings) != len(c.warns) {
+				t.Errorf("got warnings %q, want %q", d.Warnings, c.warns)
+			}
+			for i, want := range c.warns {
+				if i < len(d.Warnings) && !strings.Contains(d.Warnings[i], want) && !strings.Contains(strings.Join(d.Warnings, " "), want) {
+					t.Errorf("got warnings %q, want one of %q", d.Warnings, want)
+				}
+			}
+		})
+	}
+}
