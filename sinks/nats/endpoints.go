@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -33,15 +34,16 @@ func (b *Bus) ServeEndpoints(ctx context.Context, es []connector.Endpoint, versi
 	if !versionForm.MatchString(version) {
 		version = "0.0.0"
 	}
+	s := &endpointServer{bus: b, slots: make(chan struct{}, maxRequests), counts: map[string]counts{}}
 	service, err := micro.AddService(b.nc, micro.Config{
-		Name:        serviceName,
-		Version:     version,
-		Description: "Pushover connector: acknowledge emergencies, ask for its state",
+		Name:         serviceName,
+		Version:      version,
+		Description:  "Pushover connector: acknowledge emergencies, ask for its state",
+		StatsHandler: func(e *micro.Endpoint) any { return s.count(e.Name, nil) },
 	})
 	if err != nil {
 		return fmt.Errorf("announce the service: %w", err)
 	}
-	s := &endpointServer{bus: b, slots: make(chan struct{}, maxRequests)}
 	var failed error
 	group := service.AddGroup(b.cfg.SubjectPrefix + ".rpc")
 	for _, e := range es {
@@ -72,6 +74,27 @@ type endpointServer struct {
 	mu     sync.Mutex
 	closed bool
 	inHand sync.WaitGroup
+	counts map[string]counts // by endpoint
+}
+
+// counts is the data of an endpoint's statistics. The service protocol's own
+// num_errors and processing_time know only what happens before the handler
+// returns, and a request is answered later.
+type counts struct {
+	Answered int `json:"answered"`
+	Failed   int `json:"failed"` // of these, with an error
+}
+
+// count changes an endpoint's counts, unless change is nil, and returns them.
+func (s *endpointServer) count(endpoint string, change func(*counts)) counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts[endpoint]
+	if change != nil {
+		change(&c)
+		s.counts[endpoint] = c
+	}
+	return c
 }
 
 func (s *endpointServer) begin() bool {
@@ -110,19 +133,33 @@ func (s *endpointServer) handler(ctx context.Context, e connector.Endpoint) micr
 	})
 }
 
-// answer replies to r. Only a *[connector.RequestError] is fit to be shown.
+// answer replies to r. Only a *[connector.RequestError] is fit to be shown. It
+// does not use r's own methods: they write to what the service reads once the
+// handler has returned, which is before.
 func (s *endpointServer) answer(e connector.Endpoint, r micro.Request, body []byte, err error) {
-	var known *connector.RequestError
-	switch {
-	case err == nil:
-		err = r.Respond(body, micro.WithHeaders(micro.Headers{"Content-Type": {"application/json"}}))
-	case errors.As(err, &known):
-		err = r.Error(strconv.Itoa(known.Code), known.Description, known.Body)
-	default:
-		s.bus.log.Warn("request failed", "endpoint", e.Name, "error", err)
-		err = r.Error("500", "internal error, see the connector's log", nil)
+	m := nats.NewMsg(r.Reply())
+	m.Data = body
+	if err == nil {
+		m.Header.Set("Content-Type", "application/json")
+	} else {
+		known := &connector.RequestError{Code: 500, Description: "internal error, see the connector's log"}
+		if !errors.As(err, &known) {
+			s.bus.log.Warn("request failed", "endpoint", e.Name, "error", err)
+		}
+		m.Header.Set(micro.ErrorHeader, known.Description)
+		m.Header.Set(micro.ErrorCodeHeader, strconv.Itoa(known.Code))
+		m.Data = known.Body
 	}
-	if err != nil {
+	s.count(e.Name, func(c *counts) {
+		c.Answered++
+		if err != nil {
+			c.Failed++
+		}
+	})
+	if r.Reply() == "" {
+		return // nobody waits
+	}
+	if err := s.bus.nc.PublishMsg(m); err != nil {
 		s.bus.log.Warn("request could not be answered", "endpoint", e.Name, "error", err)
 	}
 }
