@@ -1,0 +1,173 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+// Config is how a Kafka cluster is reached and which topics are used. The
+// variables are named after the fields, split at words, with the prefix KAFKA:
+// KAFKA_BROKERS, KAFKA_CA_FILE and so on. List items are trimmed.
+type Config struct {
+	Brokers []string `desc:"comma-separated host:port of one or more brokers to start from"`
+
+	Topic           string `default:"pushover.messages" desc:"topic of message events"`
+	ControlTopic    string `split_words:"true" default:"pushover.control" desc:"topic of acknowledge commands"`
+	ResultTopic     string `split_words:"true" default:"pushover.results" desc:"topic of the commands' results"`
+	DeadletterTopic string `split_words:"true" default:"pushover.deadletter" desc:"topic of messages the message topic refuses"`
+	Group           string `default:"pushover-connector" desc:"consumer group under which the control topic's offset is kept"`
+	CreateTopics    bool   `split_words:"true" default:"true" desc:"create missing topics: one partition, the broker's default replication"`
+
+	TLS      bool   `desc:"speak TLS"`
+	CAFile   string `split_words:"true" desc:"PEM file of the authorities to trust instead of the system's"`
+	CertFile string `split_words:"true" desc:"PEM file of the client certificate"`
+	KeyFile  string `split_words:"true" desc:"PEM file of the client certificate's key"`
+
+	SASLMechanism string           `split_words:"true" desc:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"`
+	Username      string           `desc:"SASL user"`
+	Password      connector.Secret `desc:"SASL password"`
+
+	OauthTokenFile    string           `split_words:"true" desc:"OAUTHBEARER: file with the token, read again for each connection"`
+	OauthTokenURL     string           `split_words:"true" desc:"OAUTHBEARER: token endpoint for client credentials"`
+	OauthClientID     string           `split_words:"true" desc:"OAUTHBEARER: client id"`
+	OauthClientSecret connector.Secret `split_words:"true" desc:"OAUTHBEARER: client secret"`
+	OauthScope        string           `split_words:"true" desc:"OAUTHBEARER: scope to ask for"`
+}
+
+// The SASL mechanisms this package speaks.
+const (
+	mechanismPlain  = "PLAIN"
+	mechanismSHA256 = "SCRAM-SHA-256"
+	mechanismSHA512 = "SCRAM-SHA-512"
+	mechanismOAuth  = "OAUTHBEARER"
+)
+
+// topicName is what Kafka accepts as a topic's name, which is at most 249 long.
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+
+// Validate reports everything that is wrong with c, under the names of the
+// variables. It does no I/O.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(name, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("KAFKA_"+name+": "+format, args...))
+	}
+
+	brokers := c.brokers()
+	if len(brokers) == 0 {
+		bad("BROKERS", "at least one host:port is needed")
+	}
+	for _, b := range brokers {
+		host, port, err := net.SplitHostPort(b)
+		if n, perr := strconv.Atoi(port); err != nil || host == "" || perr != nil || n < 1 || n > 65535 {
+			bad("BROKERS", "%q is not host:port", b)
+		}
+	}
+
+	seen := map[string]string{}
+	for _, t := range []struct{ variable, topic string }{
+		{"TOPIC", c.Topic}, {"CONTROL_TOPIC", c.ControlTopic},
+		{"RESULT_TOPIC", c.ResultTopic}, {"DEADLETTER_TOPIC", c.DeadletterTopic},
+	} {
+		switch {
+		case !topicName.MatchString(t.topic) || t.topic == "." || t.topic == "..":
+			bad(t.variable, "%q is not a topic name: 1 to 249 of a-z, A-Z, 0-9, dot, underscore and dash", t.topic)
+		case seen[t.topic] != "":
+			bad(t.variable, "%q is already KAFKA_%s; each kind of event needs a topic of its own", t.topic, seen[t.topic])
+		default:
+			seen[t.topic] = t.variable
+		}
+	}
+	if c.Group == "" {
+		bad("GROUP", "must not be empty")
+	}
+
+	if !c.TLS {
+		for _, f := range []struct{ variable, value string }{
+			{"CA_FILE", c.CAFile}, {"CERT_FILE", c.CertFile}, {"KEY_FILE", c.KeyFile},
+		} {
+			if f.value != "" {
+				bad(f.variable, "is of no use without KAFKA_TLS=true")
+			}
+		}
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		bad("CERT_FILE", "and KAFKA_KEY_FILE must be set together")
+	}
+	c.validateSASL(bad)
+	return errors.Join(errs...)
+}
+
+func (c Config) validateSASL(bad func(name, format string, args ...any)) {
+	oauth := []struct{ variable, value string }{
+		{"OAUTH_TOKEN_FILE", c.OauthTokenFile}, {"OAUTH_TOKEN_URL", c.OauthTokenURL},
+		{"OAUTH_CLIENT_ID", c.OauthClientID}, {"OAUTH_CLIENT_SECRET", c.OauthClientSecret.Reveal()},
+		{"OAUTH_SCOPE", c.OauthScope},
+	}
+	if c.SASLMechanism != mechanismOAuth {
+		for _, o := range oauth {
+			if o.value != "" {
+				bad(o.variable, "is of no use without KAFKA_SASL_MECHANISM=%s", mechanismOAuth)
+			}
+		}
+	}
+	switch c.SASLMechanism {
+	case "":
+		if c.Username != "" || c.Password != "" {
+			bad("SASL_MECHANISM", "is needed with KAFKA_USERNAME and KAFKA_PASSWORD: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+		}
+	case mechanismPlain, mechanismSHA256, mechanismSHA512:
+		if c.Username == "" {
+			bad("USERNAME", "is needed for %s", c.SASLMechanism)
+		}
+		if c.Password == "" {
+			bad("PASSWORD", "is needed for %s", c.SASLMechanism)
+		}
+	case mechanismOAuth:
+		c.validateOAuth(bad)
+	default:
+		bad("SASL_MECHANISM", "%q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER", c.SASLMechanism)
+	}
+}
+
+func (c Config) validateOAuth(bad func(name, format string, args ...any)) {
+	switch {
+	case c.OauthTokenFile != "" && c.OauthTokenURL != "":
+		bad("OAUTH_TOKEN_FILE", "and KAFKA_OAUTH_TOKEN_URL exclude each other")
+	case c.OauthTokenFile == "" && c.OauthTokenURL == "":
+		bad("OAUTH_TOKEN_FILE", "or KAFKA_OAUTH_TOKEN_URL is needed for %s", mechanismOAuth)
+	case c.OauthTokenURL != "":
+		u, err := url.Parse(c.OauthTokenURL)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			bad("OAUTH_TOKEN_URL", "is not an http or https URL")
+		} else if u.Scheme == "http" && !loopback(u.Hostname()) {
+			bad("OAUTH_TOKEN_URL", "must be https: the client secret is sent there")
+		}
+		if c.OauthClientID == "" || c.OauthClientSecret == "" {
+			bad("OAUTH_CLIENT_ID", "and KAFKA_OAUTH_CLIENT_SECRET are needed with KAFKA_OAUTH_TOKEN_URL")
+		}
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// brokers returns the configured brokers, trimmed and without empty items.
+func (c Config) brokers() []string {
+	var out []string
+	for _, b := range c.Brokers {
+		if b = strings.TrimSpace(b); b != "" {
+			out = append(out, b)
+		}
+	}
+	return out
+}

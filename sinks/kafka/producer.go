@@ -1,0 +1,315 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	kafka "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+// producer is the state of the device's idempotent producer. Whoever holds the
+// bus's turn owns it.
+type producer struct {
+	id            int64
+	epoch         int16
+	owned         bool // id and epoch are ours
+	transactional bool // and belong to the transactional id
+	ready         bool // the fence stands and the tail is known
+	fenced        error
+	fencedAt      time.Time
+	parts         map[partitionKey]*partitionState
+}
+
+type partitionKey struct {
+	topic string
+	index int
+}
+
+// partitionState is the producer's view of one partition.
+type partitionState struct {
+	partitionKey
+	sequence int32   // of the next record
+	pending  *batch  // sent, outcome unknown
+	window   *window // nil = not read back yet
+}
+
+// partition returns the partition for a key of a topic.
+func (b *Bus) partition(name, key string) *partitionState {
+	k := partitionKey{name, partitionOf(key, b.topic(name).partitions)}
+	p := b.parts[k]
+	if p == nil {
+		p = &partitionState{partitionKey: k}
+		b.parts[k] = p
+	}
+	return p
+}
+
+// Publish implements [connector.Sink]. Each event goes to the partition its key
+// maps to, in batches as large as the topic allows; a batch is appended as a
+// whole or not at all.
+//
+// A repeat of an event is recognised however old it is, except where the topic
+// holds more than five million foreign records after it, and as long as the
+// topic's retention keeps it.
+func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error) {
+	if len(events) == 0 {
+		return 0, nil
+	}
+	if b.opts.ReadOnly {
+		return 0, fmt.Errorf("kafka: %w", errReadOnly)
+	}
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("kafka: %w", ctx.Err())
+	}
+	confirmed, err := b.publish(ctx, events)
+	switch {
+	case err == nil, errors.Is(err, connector.ErrRejected):
+		b.health.set(jobPublish, nil)
+	case ctx.Err() == nil, errors.Is(err, connector.ErrFenced):
+		b.health.set(jobPublish, err)
+	}
+	return confirmed, outcome(ctx, err)
+}
+
+// outcome is what a method returns for err: if ctx has ended it wraps ctx's
+// error, also where a connection's deadline went off a moment before it.
+func outcome(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	cause := ctx.Err()
+	if deadline, ok := ctx.Deadline(); ok && cause == nil && !time.Now().Before(deadline) {
+		cause = context.DeadlineExceeded
+	}
+	if cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("kafka: %w: %w", cause, err)
+	}
+	return fmt.Errorf("kafka: %w", err)
+}
+
+func (b *Bus) publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
+	if err := b.settle(ctx); err != nil {
+		return 0, err
+	}
+	for confirmed < len(events) {
+		name := b.topicFor(events[confirmed].Class)
+		p := b.partition(name, events[confirmed].Key)
+		n := confirmed + 1
+		for n < len(events) && b.topicFor(events[n].Class) == name && b.partition(name, events[n].Key) == p {
+			n++
+		}
+		m, err := b.publishRun(ctx, p, events[confirmed:n])
+		confirmed += m
+		if err != nil {
+			return confirmed, err
+		}
+	}
+	return confirmed, nil
+}
+
+// settle makes the producer fit to publish: it takes the device over again
+// after doubt, and resolves batches whose outcome is unknown.
+func (b *Bus) settle(ctx context.Context) error {
+	if b.fenced != nil {
+		return b.fenced
+	}
+	for range 2 {
+		if !b.ready {
+			if err := b.retake(ctx); err != nil {
+				return err
+			}
+		}
+		for _, p := range b.parts {
+			if p.pending == nil {
+				continue
+			}
+			if err := b.send(ctx, p, p.pending); err != nil && b.ready {
+				return err
+			}
+		}
+		if b.ready {
+			return nil
+		}
+	}
+	return errors.New("the log does not settle")
+}
+
+func (b *Bus) retake(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	err := b.prepareTopics(ctx)
+	if err == nil {
+		err = b.takeOver(ctx)
+	}
+	if errors.Is(err, connector.ErrFenced) {
+		b.fenced = err
+	}
+	return err
+}
+
+// publishRun publishes events that share a partition.
+func (b *Bus) publishRun(ctx context.Context, p *partitionState, events []connector.Event) (confirmed int, err error) {
+	if p.window == nil {
+		if err := b.loadTail(ctx, p); err != nil {
+			return 0, fmt.Errorf("read back %s: %w", p.topic, err)
+		}
+	}
+	most := len(events)
+	for confirmed < len(events) {
+		if err := ctx.Err(); err != nil {
+			return confirmed, err
+		}
+		held, err := b.skipHeld(ctx, p, events[confirmed:])
+		confirmed += held
+		if err != nil || confirmed == len(events) {
+			return confirmed, err
+		}
+		next, err := b.encode(p, events[confirmed:], most)
+		if err != nil {
+			return confirmed, err
+		}
+		n := len(next.ids)
+		err = b.send(ctx, p, next)
+		switch {
+		case err == nil:
+			confirmed += n
+			most = min(2*most, len(events))
+		case refusesRecord(err) && n > 1:
+			most = n / 2 // to find the one record it is about
+		case refusesRecord(err):
+			return confirmed, fmt.Errorf("%w: event %s: %w", connector.ErrRejected, events[confirmed].ID, err)
+		default:
+			return confirmed, err
+		}
+	}
+	return confirmed, nil
+}
+
+// skipHeld returns how many events at the front the log holds already.
+func (b *Bus) skipHeld(ctx context.Context, p *partitionState, events []connector.Event) (int, error) {
+	n := 0
+	for n < len(events) {
+		held, err := b.held(ctx, p, events[n])
+		if err != nil || !held {
+			if n > 0 && b.opts.OnDuplicate != nil {
+				b.opts.OnDuplicate(n)
+			}
+			return n, err
+		}
+		n++
+	}
+	if n > 0 && b.opts.OnDuplicate != nil {
+		b.opts.OnDuplicate(n)
+	}
+	return n, nil
+}
+
+func (b *Bus) held(ctx context.Context, p *partitionState, e connector.Event) (bool, error) {
+	key := keyOf(e.Source, e.ID)
+	if !p.window.has(key) && !p.window.covers(e.ID) && e.Source == b.opts.Source {
+		if err := b.deepen(ctx, p, e.ID); err != nil {
+			return false, err
+		}
+	}
+	return p.window.has(key), nil
+}
+
+// encode makes one batch of the events at the front: at most count, no larger
+// than the topic allows, up to the first that the log or the batch holds.
+func (b *Bus) encode(p *partitionState, events []connector.Event, count int) (*batch, error) {
+	limit := b.topic(p.topic).maxBytes()
+	out := &batch{first: p.sequence}
+	enc := newBatchEncoder(min(limit, 512*len(events)+1024))
+	in := map[eventKey]bool{}
+	for _, e := range events[:min(count, len(events))] {
+		key := keyOf(e.Source, e.ID)
+		if in[key] || p.window.has(key) {
+			break
+		}
+		headers, value, err := e.Encode(b.opts.Mode, connector.BindingKafka)
+		if err != nil {
+			if enc.count > 0 {
+				break // confirm what precedes it first
+			}
+			return nil, fmt.Errorf("%w: event %s: %w", connector.ErrRejected, e.ID, err)
+		}
+		if !enc.add(record{key: e.Key, headers: headers, value: value}, limit) {
+			break
+		}
+		in[key] = true
+		out.keys, out.ids = append(out.keys, key), append(out.ids, e.ID)
+	}
+	out.raw = enc.finish(time.Now(), b.id, b.epoch, p.sequence)
+	return out, nil
+}
+
+// send appends a batch and records the outcome. After an error that leaves the
+// outcome open the batch is pending: it must be sent again, as it is, before
+// anything else is.
+func (b *Bus) send(ctx context.Context, p *partitionState, next *batch) error {
+	offset, err := b.produce(ctx, p, next)
+	if err != nil && codeOf(err) == 0 && ctx.Err() == nil && p.pending == nil {
+		// Most likely the connection died while it was idle. The same bytes on a
+		// new one do no harm.
+		offset, err = b.produce(ctx, p, next)
+	}
+	resent := p.pending != nil
+	switch {
+	case err == nil:
+		for i, k := range next.keys {
+			at := int64(-1)
+			if offset >= 0 {
+				at = offset + int64(i)
+			}
+			p.window.append(k, next.ids[i], at)
+		}
+		p.sequence = nextSequence(next.first, len(next.ids))
+		p.pending = nil
+		return nil
+	case isFenced(err):
+		b.fenced = b.fencedError(err)
+		return b.fenced
+	case lostSequence(err), refusesRecord(err) && resent:
+		// What the log holds can only be told by reading it.
+		b.ready = false
+		p.pending = nil
+		return err
+	case refusesRecord(err):
+		return err
+	default:
+		p.pending = next
+		return b.explain(err, p.topic)
+	}
+}
+
+// produce makes one request and returns the offset of the batch's first record,
+// or -1 if the broker does not say.
+func (b *Bus) produce(ctx context.Context, p *partitionState, next *batch) (int64, error) {
+	// The raw record set begins with its length, as a request carries it.
+	size := binary.BigEndian.AppendUint32(nil, uint32(len(next.raw)))
+	res, err := b.client.RawProduce(ctx, &kafka.RawProduceRequest{
+		Topic: p.topic, Partition: p.index, RequiredAcks: kafka.RequireAll,
+		RawRecords: protocol.RawRecordSet{Reader: io.MultiReader(bytes.NewReader(size), bytes.NewReader(next.raw))},
+	})
+	switch {
+	case err != nil:
+		return -1, fmt.Errorf("produce to %s/%d: %w", p.topic, p.index, bare(err))
+	case errors.Is(res.Error, kafka.DuplicateSequenceNumber):
+		return -1, nil
+	case res.Error != nil:
+		b.wire.forget()
+		return -1, fmt.Errorf("produce to %s/%d: %w", p.topic, p.index, res.Error)
+	}
+	return res.BaseOffset, nil
+}

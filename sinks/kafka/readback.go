@@ -1,0 +1,248 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	kafka "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
+)
+
+const (
+	// At start this many of our own events are read back, or as many as there
+	// are in this many records.
+	tailOwn  = 1000
+	tailScan = 50_000
+
+	// Reading further back, for an event that may be older than the window,
+	// stops here. The bound is on time at the broker; a shared topic with more
+	// foreign records than this after our last event is the one way past it.
+	deepScan = 5_000_000
+
+	chunkFirst = 1000
+	chunkMax   = 100_000
+
+	fetchBytes = 1 << 20
+	fetchWait  = time.Second
+)
+
+// found is one event of ours as it stands in the log.
+type found struct {
+	source, id string
+	offset     int64
+}
+
+// bounds returns the offset of the first record of a partition and the one
+// after the last that consumers may see.
+func (b *Bus) bounds(ctx context.Context, name string, partition int) (first, end int64, err error) {
+	if first, err = b.listOffset(ctx, name, partition, kafka.FirstOffset); err != nil {
+		return 0, 0, err
+	}
+	end, err = b.listOffset(ctx, name, partition, kafka.LastOffset)
+	return first, end, err
+}
+
+// listOffset asks directly, since kafka-go's ListOffsets turns every error into
+// "unknown".
+func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	m, err := b.wire.send(ctx, &listoffsets.Request{
+		ReplicaID: -1,
+		Topics: []listoffsets.RequestTopic{{
+			Topic: name,
+			Partitions: []listoffsets.RequestPartition{{
+				Partition: int32(partition), CurrentLeaderEpoch: -1, Timestamp: at,
+			}},
+		}},
+	})
+	if err != nil {
+		b.wire.forget()
+		return 0, fmt.Errorf("list offsets of %s: %w", name, err)
+	}
+	res := m.(*listoffsets.Response)
+	if len(res.Topics) == 0 || len(res.Topics[0].Partitions) == 0 {
+		return 0, fmt.Errorf("list offsets of %s: empty answer", name)
+	}
+	p := res.Topics[0].Partitions[0]
+	if p.ErrorCode != 0 {
+		b.wire.forget()
+		return 0, b.explain(fmt.Errorf("list offsets of %s: %w", name, kafka.Error(p.ErrorCode)), name)
+	}
+	return p.Offset, nil
+}
+
+// loadTail makes the window of a partition from its tail.
+func (b *Bus) loadTail(ctx context.Context, p *partitionState) error {
+	first, end, err := b.bounds(ctx, p.topic, p.index)
+	if err != nil {
+		return err
+	}
+	w := newWindow(end)
+	if err := b.extend(ctx, p, w, first, tailScan, func() bool { return len(w.entries) >= tailOwn }); err != nil {
+		return err
+	}
+	p.window = w
+	return nil
+}
+
+// deepen reads further back until the window covers the event with this id.
+func (b *Bus) deepen(ctx context.Context, p *partitionState, id string) error {
+	first, _, err := b.bounds(ctx, p.topic, p.index)
+	if err != nil {
+		return err
+	}
+	w := p.window
+	err = b.extend(ctx, p, w, first, deepScan, func() bool { return w.covers(id) || len(w.entries) >= windowSize })
+	if err == nil && !w.covers(id) {
+		b.log.Warn("event may be older than what was read back of the topic; a repeat of it would not be recognised",
+			"topic", p.topic, "event_id", id, "own_events_read", len(w.entries))
+	}
+	return err
+}
+
+// extend reads chunks of growing size backwards from the start of the window,
+// until enough says so, the log begins, or limit records were read.
+func (b *Bus) extend(ctx context.Context, p *partitionState, w *window, first int64, limit int64, enough func() bool) error {
+	size := int64(chunkFirst)
+	for scanned := int64(0); w.from > first && scanned < limit && !enough(); size = min(4*size, chunkMax) {
+		from := max(first, w.from-size)
+		own, err := b.ownEvents(ctx, p.topic, p.index, from, w.from)
+		if err != nil {
+			return err
+		}
+		scanned += w.from - from
+		w.prepend(own, from)
+	}
+	w.whole = w.from <= first
+	return nil
+}
+
+// ownEvents lists the events of our source in part of a partition.
+func (b *Bus) ownEvents(ctx context.Context, name string, partition int, from, to int64) ([]found, error) {
+	var own []found
+	err := b.scan(ctx, name, partition, from, to, func(r *kafka.Record) error {
+		if f, ok := eventOf(r); ok && f.source == b.opts.Source {
+			own = append(own, f)
+		}
+		return nil
+	})
+	return own, err
+}
+
+// eventOf reads an event's identity from the headers that both content modes
+// carry.
+func eventOf(r *kafka.Record) (found, bool) {
+	f := found{offset: r.Offset}
+	for _, h := range r.Headers {
+		switch h.Key {
+		case "ce_id":
+			f.id = string(h.Value)
+		case "ce_source":
+			f.source = string(h.Value)
+		}
+	}
+	return f, f.id != "" && f.source != ""
+}
+
+// scan calls f for each record of [from, to) that is still there, in order.
+func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int64, f func(*kafka.Record) error) error {
+	for idle := 0; from < to; {
+		next, err := b.fetch(ctx, name, partition, from, fetchWait, func(r *kafka.Record) error {
+			if r.Offset >= to {
+				return nil
+			}
+			return f(r)
+		})
+		switch {
+		case errors.Is(err, kafka.OffsetOutOfRange):
+			// Retention moved the start of the log under us.
+			first, lerr := b.listOffset(ctx, name, partition, kafka.FirstOffset)
+			if lerr != nil {
+				return lerr
+			}
+			if first <= from {
+				return err
+			}
+			next = first
+		case err != nil:
+			return err
+		case next == from:
+			if idle++; idle > 5 {
+				return fmt.Errorf("fetch %s/%d at offset %d: the broker holds records back", name, partition, from)
+			}
+		default:
+			idle = 0
+		}
+		from = next
+	}
+	return nil
+}
+
+// fetch reads once from an offset on, waiting at most wait for a first record,
+// and returns the offset to go on from. Records of transactions' bookkeeping
+// are passed over.
+func (b *Bus) fetch(ctx context.Context, name string, partition int, offset int64, wait time.Duration, f func(*kafka.Record) error) (next int64, err error) {
+	res, err := b.client.Fetch(ctx, &kafka.FetchRequest{
+		Topic: name, Partition: partition, Offset: offset,
+		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: wait,
+	})
+	if err != nil {
+		return offset, fmt.Errorf("fetch %s/%d: %w", name, partition, bare(err))
+	}
+	if res.Error != nil {
+		b.wire.forget()
+		return offset, b.explain(fmt.Errorf("fetch %s/%d: %w", name, partition, res.Error), name)
+	}
+	stream, ok := res.Records.(*protocol.RecordStream)
+	if !ok {
+		return offset, nil
+	}
+	next = offset
+	for _, set := range stream.Records {
+		_, control := set.(*protocol.ControlBatch)
+		if err := eachRecord(set, func(r *kafka.Record) error {
+			if r.Offset < offset {
+				return nil // the batch began before the offset asked for
+			}
+			next = r.Offset + 1
+			if control {
+				return nil
+			}
+			return f(r)
+		}); err != nil {
+			return next, err
+		}
+	}
+	if next == offset && len(stream.Records) > 0 {
+		next++ // compaction left a batch without records here
+	}
+	return next, nil
+}
+
+// eachRecord calls f for every record of a set and gives its pages back.
+func eachRecord(set protocol.RecordReader, f func(*kafka.Record) error) error {
+	var failed error
+	for {
+		r, err := set.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return failed
+		}
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		if failed == nil {
+			failed = f(r)
+		}
+		if r.Key != nil {
+			_ = r.Key.Close()
+		}
+		if r.Value != nil {
+			_ = r.Value.Close()
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	kafka "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+)
+
+// defaultMaxBytes is Kafka's default of max.message.bytes, which bounds a batch
+// as a whole.
+const defaultMaxBytes = 1048588
+
+// topic is what is known of one topic.
+type topic struct {
+	name       string
+	partitions int
+	replicas   int               // of its least replicated partition
+	operations int32             // bit set of what we may do, or noOperations
+	config     map[string]string // empty if it may not be read
+	err        error             // why it cannot be used
+}
+
+// noOperations is the answer of a broker that does not tell.
+const noOperations = -1 << 31
+
+// Operations in the bit sets of Metadata answers (KIP-430).
+const (
+	opRead     = 3
+	opWrite    = 4
+	opDescribe = 8
+)
+
+func (t topic) may(op int) bool {
+	return t.operations == noOperations || t.operations == 0 || t.operations&(1<<op) != 0
+}
+
+// maxBytes bounds a batch for the topic. A larger bound than the default is of
+// no use: the batches get no faster, only bigger.
+func (t topic) maxBytes() int {
+	if n, err := strconv.Atoi(t.config["max.message.bytes"]); err == nil && n > 0 {
+		return min(n, defaultMaxBytes)
+	}
+	return defaultMaxBytes
+}
+
+func (t topic) compacted() bool { return strings.Contains(t.config["cleanup.policy"], "compact") }
+
+// describe asks for the state of topics.
+func (b *Bus) describe(ctx context.Context, names []string) (map[string]topic, error) {
+	res, err := b.wire.metadata(ctx, names, true)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]topic, len(names))
+	for _, t := range res.Topics {
+		out[t.Name] = topicOf(t)
+	}
+	return out, nil
+}
+
+func topicOf(t metadata.ResponseTopic) topic {
+	info := topic{name: t.Name, partitions: len(t.Partitions), operations: t.TopicAuthorizedOperations}
+	if t.ErrorCode != 0 {
+		info.err = kafka.Error(t.ErrorCode)
+	} else if len(t.Partitions) == 0 {
+		info.err = kafka.LeaderNotAvailable
+	}
+	for i, p := range t.Partitions {
+		if i == 0 || len(p.ReplicaNodes) < info.replicas {
+			info.replicas = len(p.ReplicaNodes)
+		}
+		if info.err == nil && p.ErrorCode != 0 && p.LeaderID < 0 {
+			info.err = kafka.Error(p.ErrorCode)
+		}
+	}
+	return info
+}
+
+// configs reads the settings of topics that matter to us. Without permission to
+// read them it returns none.
+func (b *Bus) configs(ctx context.Context, names ...string) (map[string]map[string]string, error) {
+	req := &kafka.DescribeConfigsRequest{}
+	for _, n := range names {
+		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: n,
+			ConfigNames: []string{"max.message.bytes", "cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "unclean.leader.election.enable", "flush.messages"},
+		})
+	}
+	res, err := b.client.DescribeConfigs(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("read the topics' settings: %w", bare(err))
+	}
+	out := map[string]map[string]string{}
+	for _, r := range res.Resources {
+		if r.Error != nil {
+			continue
+		}
+		m := map[string]string{}
+		for _, e := range r.ConfigEntries {
+			m[e.ConfigName] = e.ConfigValue
+		}
+		out[r.ResourceName] = m
+	}
+	return out, nil
+}
+
+// prepareTopics sees to it that the topics exist and are fit, and learns their
+// settings. The control topic may come into being later.
+func (b *Bus) prepareTopics(ctx context.Context) error {
+	names := b.topicNames()
+	topics, err := b.describe(ctx, names)
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, n := range names {
+		if errors.Is(topics[n].err, kafka.UnknownTopicOrPartition) {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) > 0 && b.config.CreateTopics {
+		if err := b.createTopics(ctx, missing); err != nil {
+			return err
+		}
+		if topics, err = b.awaitTopics(ctx, names); err != nil {
+			return err
+		}
+	}
+	configs, err := b.configs(ctx, names...)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range names {
+		t := topics[n]
+		t.config = configs[n]
+		topics[n] = t
+		switch {
+		case n == b.config.ControlTopic:
+			// ServeCommands waits for it, and says so.
+		case t.err != nil:
+			errs = append(errs, b.explain(t.err, n))
+		case n != b.config.ResultTopic && t.compacted():
+			errs = append(errs, b.compactedError(n))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	b.setTopics(topics)
+	return nil
+}
+
+// compactedError refuses a topic that keeps only the last record of each key:
+// all events of a device have one key.
+func (b *Bus) compactedError(name string) error {
+	return fmt.Errorf("topic %s is compacted and would keep only the last event of each device; change it: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=delete",
+		name, b.firstBroker(), name)
+}
+
+// createTopics creates topics with one partition, which keeps all events in one
+// order, and the broker's default replication.
+func (b *Bus) createTopics(ctx context.Context, names []string) error {
+	res, err := b.client.CreateTopics(ctx, createRequest(names, false))
+	if err != nil {
+		return fmt.Errorf("create topics: %w", bare(err))
+	}
+	b.wire.forget()
+	var errs []error
+	for _, n := range names {
+		err := res.Errors[n]
+		switch {
+		case err == nil:
+			b.log.Info("topic created", "topic", n)
+		case errors.Is(err, kafka.TopicAlreadyExists):
+		default:
+			errs = append(errs, fmt.Errorf("create topic %s: %w; have it made: %s", n, err, b.createLine(n)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func createRequest(names []string, validateOnly bool) *kafka.CreateTopicsRequest {
+	req := &kafka.CreateTopicsRequest{ValidateOnly: validateOnly}
+	for _, n := range names {
+		req.Topics = append(req.Topics, kafka.TopicConfig{
+			Topic: n, NumPartitions: 1, ReplicationFactor: -1,
+			ConfigEntries: []kafka.ConfigEntry{{ConfigName: "cleanup.policy", ConfigValue: "delete"}},
+		})
+	}
+	return req
+}
+
+// awaitTopics waits until created topics have leaders that all brokers know of.
+func (b *Bus) awaitTopics(ctx context.Context, names []string) (map[string]topic, error) {
+	for {
+		topics, err := b.describe(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		var waiting error
+		for _, n := range names {
+			if t := topics[n]; t.err != nil {
+				waiting = fmt.Errorf("topic %s: %w", n, t.err)
+			}
+		}
+		if waiting == nil {
+			return topics, nil
+		}
+		if !errors.Is(waiting, kafka.UnknownTopicOrPartition) && !errors.Is(waiting, kafka.LeaderNotAvailable) {
+			return topics, nil
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return nil, fmt.Errorf("%w: %w", waiting, err)
+		}
+	}
+}
