@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -65,6 +66,10 @@ type Result struct {
 // A handler is safe for concurrent use. Commands with the same [CommandKey] must
 // be handed to it one after the other.
 type CommandHandler func(ctx context.Context, cmd Command) (Result, error)
+
+// ErrNoResult says that a command is on the bus and will be carried out, but that
+// its result did not come while it was waited for.
+var ErrNoResult = errors.New("its result has not come")
 
 // RetryError asks for a command to be delivered again, no sooner than After.
 type RetryError struct {

@@ -48,7 +48,7 @@ func (b *Bus) sendCommand(ctx context.Context, body []byte) (connector.Result, e
 	}
 	result, err := b.awaitResult(ctx, starts, []string{id, sendersID(body)})
 	if err != nil {
-		return connector.Result{}, fmt.Errorf("command %s is published, its result has not come: %w", id, err)
+		return connector.Result{}, fmt.Errorf("command %s is published, %w: %w", id, connector.ErrNoResult, err)
 	}
 	return result, nil
 }

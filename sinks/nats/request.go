@@ -70,7 +70,7 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 				return result, nil
 			}
 		case <-ctx.Done():
-			err := fmt.Errorf("command %s was sent, its result has not come: %w", id, ctx.Err())
+			err := fmt.Errorf("command %s was sent, %w: %w", id, connector.ErrNoResult, ctx.Err())
 			if denial := b.link.denial(b.cfg.SubjectPrefix + ".results.>"); denial != nil {
 				err = fmt.Errorf("%w: %w", err, denial)
 			}
