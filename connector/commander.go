@@ -84,8 +84,9 @@ func (c *Connector) HandleCommand(ctx context.Context, cmd Command) (Result, err
 	return result, nil
 }
 
-// Retries of a command grow from the service's own minimum to a pace at which
-// an alarm is still acknowledged soon after an outage.
+// Deliveries of a command that failed are spaced from the service's own minimum
+// up to a minute. After an outage of the service the client's gate, which grows
+// to five minutes and is shared by all calls, may hold the next one back longer.
 const (
 	minCommandRetry = 5 * time.Second
 	maxCommandRetry = time.Minute

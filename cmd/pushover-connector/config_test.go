@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The names of all variables are a contract.
+func TestVariables(t *testing.T) {
+	var names []string
+	for _, sec := range new(settings).sections() {
+		for _, v := range sec.variables() {
+			names = append(names, v.Name)
+			if v.Meaning == "" {
+				t.Errorf("%s has no meaning", v.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	got := []byte(strings.Join(names, "\n") + "\n")
+	path := filepath.Join("testdata", "variables.golden")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("variables are\n%s\nwant\n%s", got, want)
+	}
+}
+
+const (
+	tableBegin = "<!-- begin: pushover-connector config -markdown -->\n"
+	tableEnd   = "<!-- end -->\n"
+)
+
+// The README's table of variables is generated.
+func TestReadmeListsAllVariables(t *testing.T) {
+	path := filepath.Join("..", "..", "README.md")
+	readme, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(readme), tableBegin)
+	if !ok {
+		t.Fatalf("the README has no line %q", strings.TrimSpace(tableBegin))
+	}
+	table, after, ok := strings.Cut(rest, tableEnd)
+	if !ok {
+		t.Fatalf("the README has no line %q", strings.TrimSpace(tableEnd))
+	}
+	var want bytes.Buffer
+	printMarkdown(&want)
+	if table == want.String() {
+		return
+	}
+	if !*update {
+		t.Fatal("the README's table of variables is out of date; run 'go test ./cmd/pushover-connector -update'")
+	}
+	if err := os.WriteFile(path, []byte(before+tableBegin+want.String()+tableEnd+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnknownVariablesAreNoticed(t *testing.T) {
+	got := unknownVariables([]string{
+		"PUSHOVER_EMIAL=x", "NATS_URL=x", "KAFKA_BROKER=x", "PATH=x", "PUSHOVER_SECRET_FILE=x",
+		"KAFKA_SERVICE_HOST=10.0.0.1", "NATS_PORT=tcp://10.0.0.1:4222", "NATS_PORT_4222_TCP_ADDR=10.0.0.1",
+	})
+	if want := []string{"KAFKA_BROKER", "PUSHOVER_EMIAL"}; !slices.Equal(got, want) {
+		t.Errorf("unknown are %v, want %v", got, want)
+	}
+}
+
+// Every command offers help that fits a terminal.
+func TestHelpFitsATerminal(t *testing.T) {
+	for _, args := range append([][]string{{"help"}, {"config"}}, helpLines()...) {
+		var out bytes.Buffer
+		if code := execute(t.Context(), args, streams{os.Stdin, &out, &out}); code != 0 {
+			t.Errorf("%v: exit code %d: %s", args, code, out.String())
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(line) > 81 {
+				t.Errorf("%v: a line of %d columns: %s", args, len(line), line)
+			}
+		}
+	}
+}
+
+func helpLines() [][]string {
+	var all [][]string
+	for _, c := range commands() {
+		all = append(all, []string{"help", c.name})
+	}
+	return all
+}

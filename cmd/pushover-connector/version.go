@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// version is set by the linker for a release.
+var version = "dev"
+
+// commit is the revision the program was built from, as far as the build knows.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, modified := "unknown", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				modified = "+changes"
+			}
+		}
+	}
+	return revision + modified
+}
+
+// userAgent names the program to Pushover, which asks for it.
+func userAgent() string {
+	return "pushover-connector/" + version + " (+https://github.com/pushover-connector/pushover-connector)"
+}
+
+func versionCommand() command {
+	return command{
+		name: "version", summary: "Print version, commit and Go version",
+		prepare: func(*flag.FlagSet) func(context.Context, streams, []string) error {
+			return func(_ context.Context, s streams, args []string) error {
+				if err := noArguments(args); err != nil {
+					return err
+				}
+				fmt.Fprintf(s.out, "pushover-connector %s (commit %s, %s, %s/%s)\n",
+					version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				return nil
+			}
+		},
+	}
+}
