@@ -1,0 +1,14 @@
+// Package examples holds short programs that use the bus side of
+// pushover-connector, for copying. They need nothing of this module, and its
+// tests run each of them against the connector and a simulated service. They
+// read events in structured mode, the default, and use the default names of
+// streams, subjects and topics.
+//
+//	ack.sh          acknowledge from a shell, with the nats command line
+//	ack-go          acknowledge from Go over NATS
+//	ack_nats.py     acknowledge from Python over NATS
+//	ack_kafka.py    acknowledge from Python over Kafka
+//	autoack-go      acknowledge a class of alerts by a consumer, in Go
+//	autoack_nats.py the same in Python
+//	grafana         a contact point that makes Grafana's alerts emergencies
+package examples
