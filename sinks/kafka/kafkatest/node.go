@@ -75,7 +75,8 @@ func (n *Node) format(clusterID, properties string, scram map[string]string) err
 	if err := os.WriteFile(n.configFile(), []byte(properties), 0o600); err != nil {
 		return err
 	}
-	args := []string{"format", "--cluster-id", clusterID, "--config", n.configFile()}
+	// An id may begin with a dash, so it must not stand as an argument of its own.
+	args := []string{"format", "--cluster-id=" + clusterID, "--config", n.configFile()}
 	for user, password := range scram {
 		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
 			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, user, password))
