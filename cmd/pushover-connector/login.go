@@ -32,7 +32,8 @@ secret also through a file named by NAME_FILE.
 
 If there are credentials already, only the session secret is renewed and the
 device stays the same. -output kubernetes prints a Secret to pipe into kubectl
-and writes no file.`,
+and writes no file; it registers a new device, unless
+PUSHOVER_CREDENTIALS_FILE names the credentials of the one to renew.`,
 		prepare: func(fs *flag.FlagSet) func(context.Context, streams, []string) error {
 			var l login
 			fs.StringVar(&l.output, "output", "file", "file, or kubernetes for a Secret on standard output")
@@ -111,10 +112,11 @@ func (l *login) run(ctx context.Context) error {
 
 // oldCredentials returns the device that is there already, if there is one.
 func (l *login) oldCredentials() (pushover.Credentials, error) {
-	if l.output != "file" {
+	renew := os.Getenv("PUSHOVER_CREDENTIALS_FILE") != ""
+	if l.output != "file" && !renew {
 		return pushover.Credentials{}, nil
 	}
-	if l.account.Secret != "" {
+	if l.output == "file" && l.account.Secret != "" {
 		return pushover.Credentials{}, errors.New("PUSHOVER_SECRET is set, so a credentials file would not be used; unset it first")
 	}
 	creds, err := pushover.LoadCredentials(l.account.CredentialsFile)
@@ -125,6 +127,8 @@ func (l *login) oldCredentials() (pushover.Credentials, error) {
 		}
 		l.say("Device %q is registered already; renewing its session.", creds.DeviceName)
 		return creds, nil
+	case errors.Is(err, fs.ErrNotExist) && l.output != "file":
+		return pushover.Credentials{}, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return pushover.Credentials{}, canSave(l.account.CredentialsFile)
 	default:

@@ -8,11 +8,18 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the linker for a release.
-var version = "dev"
+// version and revision are set by the linker for a release. A build in a checkout
+// knows its revision by itself.
+var (
+	version  = "dev"
+	revision string
+)
 
 // commit is the revision the program was built from, as far as the build knows.
 func commit() string {
+	if revision != "" {
+		return revision[:min(12, len(revision))]
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

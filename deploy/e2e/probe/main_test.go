@@ -1,0 +1,40 @@
+package main
+
+import "testing"
+
+func TestSummaryTellsLossRepeatAndDisorder(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		ids              []string
+		events, distinct int
+		ordered          bool
+	}{
+		{"in order", []string{"9007199254740993", "9007199254740994", "9007199254740999"}, 3, 3, true},
+		{"repeated", []string{"1", "2", "2"}, 3, 2, false},
+		{"out of order", []string{"1", "3", "2"}, 3, 3, false},
+		{"results, whose ids have no order", []string{"PUSHOVER_CONTROL#2", "PUSHOVER_CONTROL#1"}, 2, 2, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSummary()
+			for _, id := range test.ids {
+				if err := s.add([]byte(`{"id":"` + id + `","type":"t"}`)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s.Events != test.events || s.Distinct != test.distinct || s.Ordered != test.ordered {
+				t.Errorf("got %+v", s)
+			}
+			if s.First != test.ids[0] || s.Last != test.ids[len(test.ids)-1] || len(s.Types) != 1 {
+				t.Errorf("got %+v", s)
+			}
+		})
+	}
+}
+
+func TestSummaryRefusesWhatIsNoEvent(t *testing.T) {
+	for _, body := range []string{"", "[]", "{}", `{"id":1}`} {
+		if err := newSummary().add([]byte(body)); err == nil {
+			t.Errorf("%q: got no error", body)
+		}
+	}
+}
