@@ -1,0 +1,53 @@
+package monitoring
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+// TestDashboardIsWellFormed checks what Grafana would only show as an empty or
+// overlapping panel.
+func TestDashboardIsWellFormed(t *testing.T) {
+	var dashboard struct {
+		UID, Title string
+		Panels     []struct {
+			ID      int
+			Type    string
+			Title   string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, "dashboard.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if dashboard.UID == "" || dashboard.Title == "" || len(dashboard.Panels) == 0 {
+		t.Fatal("the dashboard lacks its uid, title or panels")
+	}
+	ids, cells := map[int]string{}, map[[2]int]string{}
+	for _, p := range dashboard.Panels {
+		if other, twice := ids[p.ID]; twice {
+			t.Errorf("panels %q and %q have the same id", other, p.Title)
+		}
+		ids[p.ID] = p.Title
+		if p.Type != "row" && len(p.Targets) == 0 {
+			t.Errorf("panel %q asks nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			if target.Expr == "" {
+				t.Errorf("panel %q has an empty query", p.Title)
+			}
+		}
+		if p.GridPos.X+p.GridPos.W > 24 {
+			t.Errorf("panel %q reaches beyond the grid", p.Title)
+		}
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other, taken := cells[[2]int{x, y}]; taken {
+					t.Fatalf("panels %q and %q overlap", other, p.Title)
+				}
+				cells[[2]int{x, y}] = p.Title
+			}
+		}
+	}
+}
