@@ -1,0 +1,137 @@
+{{- define "pushover-connector.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "pushover-connector.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pushover-connector.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{- define "pushover-connector.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "pushover-connector.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "pushover-connector.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "pushover-connector.labels" -}}
+helm.sh/chart: {{ include "pushover-connector.chart" . }}
+{{ include "pushover-connector.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ include "pushover-connector.tpl" (dict "value" . "context" $) }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of the pod: without the chart's version, which alone is no reason to restart. */}}
+{{- define "pushover-connector.podLabels" -}}
+{{ include "pushover-connector.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ include "pushover-connector.tpl" (dict "value" . "context" $) }}
+{{- end }}
+{{- end -}}
+
+{{/* A value as YAML, its templates carried out. */}}
+{{- define "pushover-connector.tpl" -}}
+{{- if kindIs "string" .value -}}
+{{- tpl .value .context -}}
+{{- else -}}
+{{- tpl (toYaml .value) .context -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Annotations of an object: the common ones and its own. Empty if there are none. */}}
+{{- define "pushover-connector.annotations" -}}
+{{- $all := merge (dict) (default (dict) .own) .context.Values.commonAnnotations -}}
+{{- with $all }}
+annotations:
+  {{- include "pushover-connector.tpl" (dict "value" . "context" $.context) | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "pushover-connector.metadata" -}}
+name: {{ .name }}
+namespace: {{ default (include "pushover-connector.namespace" .context) .namespace }}
+labels:
+  {{- include "pushover-connector.labels" .context | nindent 2 }}
+  {{- with .labels }}
+  {{- include "pushover-connector.tpl" (dict "value" . "context" $.context) | nindent 2 }}
+  {{- end }}
+{{- include "pushover-connector.annotations" (dict "own" .annotations "context" .context) }}
+{{- end -}}
+
+{{- define "pushover-connector.image" -}}
+{{- $i := .Values.image -}}
+{{- $registry := default $i.registry .Values.global.imageRegistry -}}
+{{- $name := $i.repository -}}
+{{- if $registry }}{{ $name = printf "%s/%s" $registry $i.repository }}{{ end -}}
+{{- if $i.digest -}}
+{{- printf "%s@%s" $name $i.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .Chart.AppVersion $i.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pushover-connector.imagePullSecrets" -}}
+{{- $names := list -}}
+{{- range concat (default (list) .Values.global.imagePullSecrets) .Values.imagePullSecrets -}}
+{{- $names = append $names (ternary . (get (ternary (dict) . (kindIs "string" .)) "name") (kindIs "string" .)) -}}
+{{- end -}}
+{{- with $names | uniq }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "pushover-connector.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "pushover-connector.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the NATS server inside the connector is used, and whether others reach it. */}}
+{{- define "pushover-connector.embedded" -}}
+{{- if and (eq .Values.sink "nats") (not .Values.nats.url) -}}true{{- end -}}
+{{- end -}}
+{{- define "pushover-connector.natsPort" -}}
+{{- if and (include "pushover-connector.embedded" .) .Values.nats.auth.type -}}4222{{- end -}}
+{{- end -}}
+
+{{- define "pushover-connector.createsCredentials" -}}
+{{- if or .Values.pushover.credentials.secret .Values.pushover.credentials.deviceId -}}true{{- end -}}
+{{- end -}}
+
+{{- define "pushover-connector.credentialsSecret" -}}
+{{- default (printf "%s-credentials" (include "pushover-connector.fullname" .)) (tpl .Values.pushover.existingSecret .) -}}
+{{- end -}}
+
+{{/* The Secret of the chart's own, for all that is read once and given as values. */}}
+{{- define "pushover-connector.ownSecret" -}}
+{{- printf "%s-settings" (include "pushover-connector.fullname" .) -}}
+{{- end -}}
+
+{{- define "pushover-connector.natsAuthKey" -}}
+{{- $a := .Values.nats.auth -}}
+{{- default (get (dict "creds" "user.creds" "nkey" "user.nk" "token" "token" "password" "password") $a.type) $a.existingSecretKey -}}
+{{- end -}}
