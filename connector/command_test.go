@@ -60,10 +60,7 @@ var malformed = map[string]string{
 }
 
 func TestMalformedCommandsAreRejectedWithoutARequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		for name, body := range malformed {
 			result, err := run.HandleCommand(t.Context(), connector.Command{ID: "C#" + name, Body: []byte(body)})
 			if err != nil {
@@ -130,10 +127,7 @@ func (r *rig) acknowledgedBy(receipt string) string {
 }
 
 func TestCommandAcknowledgesInTheDevicesName(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		receipt := r.emergency()
 		if got := run.Status().Emergencies; len(got) != 1 || got[0].Receipt != receipt {
 			t.Errorf("outstanding emergencies are %v, want the one sent", got)
@@ -159,10 +153,7 @@ func TestCommandAcknowledgesInTheDevicesName(t *testing.T) {
 // The same command again, and others for the same receipt, each get their
 // result, and Pushover hears of it once.
 func TestRepeatedCommandsGetResultsButOneCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		receipt := r.emergency()
 		var wg sync.WaitGroup
 		for i := range 8 {
@@ -186,10 +177,7 @@ func TestRepeatedCommandsGetResultsButOneCall(t *testing.T) {
 // A redelivered command repeats the event id of its result, so that a crash
 // between result and settling leaves one result in the log.
 func TestRedeliveredCommandHasOneResultInTheLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		cmd := connector.Command{ID: "C#1", Body: []byte(r.emergency()), Time: time.Now()}
 		for attempt := range 2 {
 			cmd.Attempt = attempt + 1
@@ -207,10 +195,7 @@ func TestRedeliveredCommandHasOneResultInTheLog(t *testing.T) {
 }
 
 func TestUnknownReceiptIsRejectedInPushoversWords(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		result, err := run.HandleCommand(t.Context(), connector.Command{ID: "C#1", Body: []byte(receipt)})
 		if err != nil || result.Status != connector.StatusRejected || result.Malformed {
 			t.Fatalf("result is %+v, %v; want rejected, not malformed", result, err)
@@ -227,10 +212,7 @@ func TestUnknownReceiptIsRejectedInPushoversWords(t *testing.T) {
 // Through an outage a command is asked for again, later each time, and ends
 // acknowledged.
 func TestCommandSurvivesAnOutage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		receipt := r.emergency()
 		r.sim.Fault(pushovertest.Fault{On: "POST acknowledge", Status: 503, For: time.Minute})
 		cmd := connector.Command{ID: "C#1", Body: []byte(receipt), Time: time.Now()}
@@ -261,10 +243,7 @@ func TestCommandSurvivesAnOutage(t *testing.T) {
 
 // A command that is three hours old cannot concern a living emergency.
 func TestOldCommandExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		result, err := run.HandleCommand(t.Context(), connector.Command{
 			ID: "C#1", Body: []byte(receipt), Time: time.Now().Add(-3 * time.Hour),
 		})
@@ -280,10 +259,7 @@ func TestOldCommandExpires(t *testing.T) {
 // After A acknowledging still works, since it needs no stream. After E commands
 // wait for new credentials, and expire if none come.
 func TestCommandsInHaltedStates(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		first, second := r.emergency(), r.emergency()
 
 		r.sim.Signal(r.device.Name, "A")
@@ -321,10 +297,7 @@ func TestCommandsInHaltedStates(t *testing.T) {
 
 // A result that cannot be published leaves the command unsettled.
 func TestCommandIsNotSettledBeforeItsResultIsDurable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		cmd := connector.Command{ID: "C#1", Body: []byte(r.emergency()), Time: time.Now()}
 		r.log.setScript(func(int, []connector.Event) (int, int, error) { return 0, 0, errBusDown })
 		if _, err := run.HandleCommand(t.Context(), cmd); !errors.Is(err, errBusDown) {
@@ -369,10 +342,7 @@ func TestOutstandingEmergencies(t *testing.T) {
 }
 
 func TestEndpoints(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		sent := r.emergency()
 		call := map[string]func(body string) ([]byte, error){}
 		for _, e := range run.Endpoints() {

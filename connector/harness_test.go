@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -201,6 +202,17 @@ func (r *rig) start() *running {
 	go func() { run.done <- c.Run(ctx) }()
 	r.t.Cleanup(run.stop)
 	return run
+}
+
+// whileLive runs a test in virtual time, on a connector whose session is live.
+func whileLive(t *testing.T, test func(t *testing.T, r *rig, run *running)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		run := r.start()
+		r.awaitState(run, connector.StateLive)
+		test(t, r, run)
+	})
 }
 
 // stop ends the connector in the orderly way and waits for it.

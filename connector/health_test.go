@@ -81,10 +81,7 @@ func TestReadinessFollowsSessionAndSink(t *testing.T) {
 }
 
 func TestStatusPageShowsStateAndEscapes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		r.sim.Send(pushovertest.Outgoing{Message: "SECRET TEXT", Title: "SECRET TITLE", Priority: 2, App: "<script>alert(1)</script>"})
 		r.drained()
 		synctest.Wait()
@@ -130,10 +127,7 @@ func TestMetricNames(t *testing.T) {
 // Invariant: no secret and no message text leaves except to where it belongs.
 // Everything a connector says through a rough life is searched for them.
 func TestNothingSecretIsSaid(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		for _, f := range []pushovertest.Fault{
 			{On: "GET messages", Status: 500, Count: 1},
 			{On: "GET messages", Drop: "half", Count: 1},
@@ -179,10 +173,7 @@ func TestNothingSecretIsSaid(t *testing.T) {
 
 // A run of failures has a line at its start, at each change, and at its end.
 func TestOutageIsLoggedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		r.log.setScript(func(int, []connector.Event) (int, int, error) { return 0, 0, errBusDown })
 		r.send(1, pushovertest.Outgoing{})
 		time.Sleep(time.Hour)

@@ -16,10 +16,7 @@ import (
 // Invariant: every reconnect is followed by a full download. A message that
 // comes while the stream is down is announced to nobody.
 func TestMessageSentWhileDisconnectedArrivesAfterReconnect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 
 		r.sim.CloseStreams(r.device.Name, 1001, "maintenance")
 		r.await("the stream to be gone", func(pushovertest.State) bool { return !r.connected() })
@@ -38,10 +35,7 @@ func TestMessageSentWhileDisconnectedArrivesAfterReconnect(t *testing.T) {
 // Invariant: a wake-up during a download causes one more, and any number of
 // them no more than one.
 func TestWakeUpsDuringADownloadCauseOneMore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		synctest.Wait()
 		before := r.sim.Requests("GET messages")
 		r.sim.Fault(pushovertest.Fault{On: "GET messages", Delay: 2 * time.Second, Count: 1})
@@ -70,10 +64,7 @@ func TestMessageThatTheSignalDidNotLeadTo(t *testing.T) {
 		{2, 21 * time.Minute},
 	} {
 		t.Run(test.within.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, pushovertest.Options{})
-				run := r.start()
-				r.awaitState(run, connector.StateLive)
+			whileLive(t, func(t *testing.T, r *rig, run *running) {
 				synctest.Wait()
 				r.sim.Fault(pushovertest.Fault{
 					On: "GET messages", Status: 200, Body: `{"status":1,"request":"x","messages":[]}`, Count: test.empty,
@@ -98,10 +89,7 @@ func TestPermanentSignalsHaltWithoutReconnecting(t *testing.T) {
 		{"A", connector.StateTakenOver},
 	} {
 		t.Run(test.signal, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, pushovertest.Options{})
-				run := r.start()
-				r.awaitState(run, connector.StateLive)
+			whileLive(t, func(t *testing.T, r *rig, run *running) {
 				synctest.Wait()
 				streams, downloads := r.sim.Requests("stream"), r.sim.Requests("GET messages")
 				r.sim.Signal(r.device.Name, test.signal)
@@ -128,10 +116,7 @@ func TestPermanentSignalsHaltWithoutReconnecting(t *testing.T) {
 }
 
 func TestHaltedSessionResumesByRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		if err := run.Resume(); !errors.Is(err, connector.ErrNothingToResume) {
 			t.Errorf("Resume of a live session gave %v, want ErrNothingToResume", err)
 		}
@@ -251,10 +236,7 @@ func TestTransientTroubleIsWaitedOut(t *testing.T) {
 }
 
 func TestSilenceReconnects(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		run := r.start()
-		r.awaitState(run, connector.StateLive)
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		r.sim.StopKeepAlive(true)
 		before := r.sim.Requests("stream")
 		r.await("a new connection", func(pushovertest.State) bool { return r.sim.Requests("stream") > before })
