@@ -329,6 +329,9 @@ func TestOutstandingEmergencies(t *testing.T) {
 		r.log.setScript(nil)
 		r.drained()
 		time.Sleep(3*time.Hour + time.Minute)
+		if _, metrics := r.get(run, "/metrics"); !strings.Contains(metrics, "emergencies_outstanding 0") {
+			t.Error("the metric still counts an emergency that has expired")
+		}
 		if got := len(run.Status().Emergencies); got != 0 {
 			t.Errorf("%d emergencies outstanding after their longest life, want 0", got)
 		}

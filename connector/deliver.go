@@ -49,8 +49,10 @@ func (d *delivery) loop(ctx context.Context) error {
 	const beat = 10 * time.Second
 	work, cancel := outlive(ctx, d.c.o.ShutdownBudget)
 	defer cancel()
+	d.c.board.publishing(nil) // the session before may have ended in the middle of trouble
 	next := time.Now().Add(d.c.o.SafetySync)
 	for {
+		d.c.emergencies.expire(time.Now())
 		wait := min(beat, time.Until(next))
 		if due, ok := d.held.due(); ok {
 			wait = min(wait, time.Until(due))

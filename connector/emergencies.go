@@ -84,6 +84,15 @@ func (s *emergencies) close(receipt string) {
 // list returns the outstanding emergencies, oldest first, and forgets those
 // that have expired.
 func (s *emergencies) list(now time.Time) []Emergency {
+	s.expire(now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sorted()
+}
+
+// expire forgets those that cannot be alive any more. It is called now and then,
+// so that the metric is right though nobody asks for the list.
+func (s *emergencies) expire(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for receipt, e := range s.open {
@@ -92,7 +101,6 @@ func (s *emergencies) list(now time.Time) []Emergency {
 		}
 	}
 	s.count()
-	return s.sorted()
 }
 
 func (s *emergencies) sorted() []Emergency {

@@ -34,7 +34,7 @@ func (r *rig) get(run *running, path string) (int, string) {
 // not care.
 func TestReadinessFollowsSessionAndSink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
+		r := newRig(t, pushovertest.Options{Retention: 3 * time.Hour / 2})
 		var sinkDown atomic.Bool
 		r.opts.SinkConnected = func() error {
 			if sinkDown.Load() {
@@ -73,6 +73,20 @@ func TestReadinessFollowsSessionAndSink(t *testing.T) {
 		r.log.setScript(nil)
 		r.drained()
 		want("recovered", 200)
+
+		// Trouble that ends with its session does not outlive it.
+		r.log.setScript(func(int, []connector.Event) (int, int, error) { return 0, 0, errBusDown })
+		r.send(1, pushovertest.Outgoing{})
+		want("failing again", 503, "bus is down")
+		r.sim.Signal(r.device.Name, "E")
+		r.awaitState(run, connector.StateLoginNeeded)
+		r.log.setScript(nil)
+		time.Sleep(2 * time.Hour) // the service drops the message
+		if err := run.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitState(run, connector.StateLive)
+		want("a new session with nothing to publish", 200)
 		r.sim.Signal(r.device.Name, "A")
 		r.awaitState(run, connector.StateTakenOver)
 		time.Sleep(time.Hour)

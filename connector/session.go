@@ -139,6 +139,7 @@ func (c *Connector) awaitRelease(ctx context.Context, old pushover.Credentials) 
 			return creds
 		}
 		c.board.beat(c.o.CredentialsEvery)
+		c.emergencies.expire(time.Now())
 		timer := time.NewTimer(c.o.CredentialsEvery)
 		select {
 		case <-timer.C:
