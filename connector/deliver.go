@@ -163,7 +163,8 @@ func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Messag
 	d.c.m.oldestWaiting.CompareAndSwap(0, heardAt(messages[0], time.Now()).UnixNano())
 	defer d.c.m.oldestWaiting.Store(0)
 	pace := publishPace()
-	form := 0 // of the dead letter in hand
+	var refused Event // what the dead letter in hand stands for
+	form := 0         // of that dead letter
 	for len(events) > 0 {
 		d.c.m.clearLag.Set(float64(len(events) + d.held.len()))
 		confirmed, err := d.publish(work, events)
@@ -185,7 +186,10 @@ func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Messag
 		case errors.Is(err, ErrRejected) && form < deadLetterForms:
 			d.c.log.Error("event rejected by the bus, publishing a dead letter instead",
 				slog.String("message_id", messages[0].ID.String()), slog.Any("error", err))
-			if events[0], err = deadLetter(events[0], messages[0], d.device, err, form); err != nil {
+			if form == 0 {
+				refused = events[0]
+			}
+			if events[0], err = deadLetter(refused, messages[0], d.device, err, form); err != nil {
 				return err
 			}
 			form++

@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -199,8 +200,12 @@ func TestDeadLetterShrinksUntilItIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, pushovertest.Options{})
 		want := r.send(1, pushovertest.Outgoing{Message: "a text that is too long for this bus"})
-		const limit = 250
+		const limit = 180 // the letter with its text is larger
+		refused := 0
 		r.log.script = func(_ int, events []connector.Event) (int, int, error) {
+			if events[0].Class == connector.ClassMessage {
+				refused = len(events[0].Data)
+			}
 			if len(events[0].Data) > limit {
 				return 0, 0, fmt.Errorf("more than %d bytes: %w", limit, connector.ErrRejected)
 			}
@@ -210,8 +215,26 @@ func TestDeadLetterShrinksUntilItIsTaken(t *testing.T) {
 		r.drained()
 		run.stop()
 		if got := r.log.ids(connector.ClassDeadLetter); !slices.Equal(got, want) {
-			t.Errorf("dead letters are %v, want %v", got, want)
+			t.Fatalf("dead letters are %v, want %v", got, want)
 		}
+		letter := r.log.all()[0]
+		reasons := 0
+		for _, x := range letter.Extensions {
+			if x.Name == "deadletterreason" {
+				reasons++
+			}
+		}
+		if reasons != 1 {
+			t.Errorf("the dead letter says its reason %d times, want once: %v", reasons, letter.Extensions)
+		}
+		var data struct{ Size int }
+		if err := json.Unmarshal(letter.Data, &data); err != nil {
+			t.Fatal(err)
+		}
+		if data.Size != refused {
+			t.Errorf("the dead letter gives a size of %d, want that of the refused message, %d", data.Size, refused)
+		}
+		validate(t, compileSchema(t, connector.SchemaDeadLetter), letter.Data)
 	})
 }
 
