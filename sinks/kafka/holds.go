@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"fmt"
 
 	kafka "github.com/segmentio/kafka-go"
 
@@ -15,15 +14,11 @@ func (b *Bus) Holds(ctx context.Context, events []connector.Event) (int, error) 
 	if len(events) == 0 {
 		return 0, nil
 	}
-	if b.opts.ReadOnly {
-		return 0, fmt.Errorf("kafka: %w", errReadOnly)
+	leave, err := b.enter(ctx)
+	if err != nil {
+		return 0, err
 	}
-	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
-	case <-ctx.Done():
-		return 0, fmt.Errorf("kafka: %w", ctx.Err())
-	}
+	defer leave()
 	held, err := b.holds(ctx, events)
 	return held, outcome(ctx, err)
 }

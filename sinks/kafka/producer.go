@@ -63,15 +63,11 @@ func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error
 	if len(events) == 0 {
 		return 0, nil
 	}
-	if b.opts.ReadOnly {
-		return 0, fmt.Errorf("kafka: %w", errReadOnly)
+	leave, err := b.enter(ctx)
+	if err != nil {
+		return 0, err
 	}
-	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
-	case <-ctx.Done():
-		return 0, fmt.Errorf("kafka: %w", ctx.Err())
-	}
+	defer leave()
 	confirmed, err := b.publish(ctx, events)
 	switch {
 	case err == nil, errors.Is(err, connector.ErrRejected):
@@ -80,6 +76,20 @@ func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error
 		b.health.set(jobPublish, err)
 	}
 	return confirmed, outcome(ctx, err)
+}
+
+// enter waits for the turn of a call that uses the producer's state. leave ends
+// the turn.
+func (b *Bus) enter(ctx context.Context) (leave func(), err error) {
+	if b.opts.ReadOnly {
+		return nil, fmt.Errorf("kafka: %w", errReadOnly)
+	}
+	select {
+	case b.turn <- struct{}{}:
+		return func() { <-b.turn }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("kafka: %w", ctx.Err())
+	}
 }
 
 // outcome is what a method returns for err: if ctx has ended it wraps ctx's
