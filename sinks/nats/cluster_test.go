@@ -1,13 +1,18 @@
 package nats_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	upstream "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -15,12 +20,11 @@ import (
 	"github.com/pushover-connector/pushover-connector/sinks/sinktest"
 )
 
-// startCluster runs three servers with a replicated stream.
-func startCluster(t *testing.T) (servers []*natsserver.Server, js jetstream.JetStream) {
+// clusterOptions are those of three servers that find each other.
+func clusterOptions(t *testing.T) (options [3]*natsserver.Options) {
 	t.Helper()
 	var routes []*url.URL
-	var options []*natsserver.Options
-	for i := range 3 {
+	for i := range options {
 		o := &natsserver.Options{
 			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: natsserver.RANDOM_PORT,
 			JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
@@ -31,10 +35,18 @@ func startCluster(t *testing.T) (servers []*natsserver.Server, js jetstream.JetS
 			t.Fatal(err)
 		}
 		routes = append(routes, &url.URL{Scheme: "nats", Host: addr})
-		options = append(options, o)
+		options[i] = o
 	}
 	for _, o := range options {
 		o.Routes = routes
+	}
+	return options
+}
+
+// startCluster runs three servers with a replicated stream.
+func startCluster(t *testing.T) (servers []*natsserver.Server, js jetstream.JetStream) {
+	t.Helper()
+	for _, o := range clusterOptions(t) {
 		servers = append(servers, runServer(t, o))
 	}
 	_, js = client(t, servers[0].ClientURL())
@@ -46,6 +58,48 @@ func startCluster(t *testing.T) (servers []*natsserver.Server, js jetstream.JetS
 		return err == nil
 	})
 	return servers, js
+}
+
+func TestClusterWithoutALeaderIsWaitedForAtStart(t *testing.T) {
+	options := clusterOptions(t)
+	first := runServer(t, options[0])
+	waiting := make(chan struct{}, 1)
+	log := slog.New(notice{Handler: slog.DiscardHandler, message: "nats jetstream does not answer yet", seen: waiting})
+	opened := make(chan error, 1)
+	go func() {
+		b, err := nats.Open(t.Context(), nats.Config{URL: first.ClientURL()}, nats.Options{Logger: log})
+		if err == nil {
+			closeBus(t, b)
+		}
+		opened <- err
+	}()
+	select {
+	case <-waiting:
+	case err := <-opened:
+		t.Fatalf("opened without a leader: %v", err)
+	}
+	for _, o := range options[1:] {
+		runServer(t, o)
+	}
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+}
+
+// A notice is a log handler that waits for one message.
+type notice struct {
+	slog.Handler
+	message string
+	seen    chan<- struct{}
+}
+
+func (notice) Enabled(context.Context, slog.Level) bool { return true }
+
+func (n notice) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == n.message {
+		n.seen <- struct{}{}
+	}
+	return nil
 }
 
 func TestReplicatedStreamKeepsOrderAndOneOfEachThroughAChangeOfLeader(t *testing.T) {
@@ -60,13 +114,24 @@ func TestReplicatedStreamKeepsOrderAndOneOfEachThroughAChangeOfLeader(t *testing
 	nc, _ := client(t, servers[0].ClientURL())
 	for i := range 3 {
 		eventually(t, "progress", func() bool { return streamLength(js) >= uint64(100*(i+1)) })
-		if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.PUSHOVER", nil, patience); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, "the leader steps down", func() bool { return stepDown(nc) })
 	}
 	group.Wait()
-	eventually(t, "the stream can be read", func() bool { return streamLength(js) > 0 })
+	eventually(t, "the new leader has it all", func() bool { return streamLength(js) >= n })
 	wantIDs(t, readAll(t, js), "a", 1, n)
+}
+
+// stepDown asks the stream's leader to give up; false means ask again, as between
+// two leaders nobody answers, or the answer is that there is none.
+func stepDown(nc *upstream.Conn) bool {
+	m, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.PUSHOVER", nil, 5*time.Second)
+	if err != nil {
+		return false
+	}
+	var answer struct {
+		Success bool `json:"success"`
+	}
+	return json.Unmarshal(m.Data, &answer) == nil && answer.Success
 }
 
 func TestReplicatedStreamIsGradedToSurviveAPowerCut(t *testing.T) {

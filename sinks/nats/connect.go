@@ -16,6 +16,7 @@ import (
 
 const (
 	apiTimeout   = 5 * time.Second  // of one request to the server
+	electionTime = time.Minute      // for a cluster to find a leader at start
 	dialTimeout  = 5 * time.Second  // of one attempt to connect, TLS included
 	pingInterval = 20 * time.Second // two without an answer end a connection
 	maxReconnect = 5 * time.Second  // longest wait between attempts
