@@ -1,7 +1,7 @@
 package connector
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -100,7 +100,7 @@ func (e Event) Encode(m Mode, b Binding) (headers []Header, body []byte, err err
 		if a.name == "datacontenttype" {
 			name = b.dataContentType
 		}
-		headers = append(headers, Header{name, b.escape(a.text())})
+		headers = append(headers, Header{name, b.escape(a.text)})
 	}
 	return headers, e.Data, nil
 }
@@ -112,42 +112,23 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, len(e.Data)+512)
-	out = append(out, '{')
+	w := newJSONWriter(len(e.Data) + 512)
 	for _, a := range attrs {
-		value, err := json.Marshal(a.value)
-		if err != nil {
-			return nil, fmt.Errorf("encode attribute %s: %w", a.name, err)
+		if a.bare {
+			w.value(a.name, []byte(a.text))
+		} else {
+			w.text(a.name, a.text)
 		}
-		out = append(out, '"')
-		out = append(out, a.name...)
-		out = append(out, `":`...)
-		out = append(out, value...)
-		out = append(out, ',')
 	}
-	out = append(out, `"data":`...)
-	out = append(out, e.Data...)
-	return append(out, '}'), nil
+	w.value("data", e.Data)
+	return w.end(), nil
 }
 
+// An attribute has its value in the canonical string form of the CloudEvents
+// type system.
 type attribute struct {
-	name  string
-	value any // string, int32 or bool
-}
-
-// text is the attribute's value in the canonical string form of the
-// CloudEvents type system.
-func (a attribute) text() string {
-	switch v := a.value.(type) {
-	case string:
-		return v
-	case int32:
-		return strconv.FormatInt(int64(v), 10)
-	case bool:
-		return strconv.FormatBool(v)
-	default:
-		return fmt.Sprint(v)
-	}
+	name, text string
+	bare       bool // JSON knows its type, and wants no quotes around it
 }
 
 // attributes lists all context attributes in encoding order and checks what the
@@ -156,21 +137,22 @@ func (e Event) attributes() ([]attribute, error) {
 	if e.ID == "" || e.Source == "" || e.Type == "" {
 		return nil, fmt.Errorf("event %q of type %q: id, source and type must not be empty", e.ID, e.Type)
 	}
-	if !json.Valid(e.Data) {
-		return nil, fmt.Errorf("event %q: data is not JSON", e.ID)
+	if !bytes.HasPrefix(e.Data, []byte("{")) || !bytes.HasSuffix(e.Data, []byte("}")) {
+		return nil, fmt.Errorf("event %q: data is not a JSON object", e.ID)
 	}
-	attrs := []attribute{
-		{"specversion", specVersion},
-		{"id", e.ID},
-		{"source", e.Source},
-		{"type", e.Type},
-		{"datacontenttype", dataContentType},
-	}
+	attrs := make([]attribute, 0, 7+len(e.Extensions))
+	attrs = append(attrs,
+		attribute{name: "specversion", text: specVersion},
+		attribute{name: "id", text: e.ID},
+		attribute{name: "source", text: e.Source},
+		attribute{name: "type", text: e.Type},
+		attribute{name: "datacontenttype", text: dataContentType},
+	)
 	if e.Subject != "" {
-		attrs = append(attrs, attribute{"subject", cleanAttribute(e.Subject)})
+		attrs = append(attrs, attribute{name: "subject", text: cleanAttribute(e.Subject)})
 	}
 	if !e.Time.IsZero() {
-		attrs = append(attrs, attribute{"time", e.Time.UTC().Format(time.RFC3339Nano)})
+		attrs = append(attrs, attribute{name: "time", text: e.Time.UTC().Format(time.RFC3339Nano)})
 	}
 	for _, x := range e.Extensions {
 		if !validExtensionName(x.Name) {
@@ -178,9 +160,11 @@ func (e Event) attributes() ([]attribute, error) {
 		}
 		switch v := x.Value.(type) {
 		case string:
-			attrs = append(attrs, attribute{x.Name, cleanAttribute(v)})
-		case int32, bool:
-			attrs = append(attrs, attribute{x.Name, v})
+			attrs = append(attrs, attribute{name: x.Name, text: cleanAttribute(v)})
+		case int32:
+			attrs = append(attrs, attribute{name: x.Name, text: strconv.FormatInt(int64(v), 10), bare: true})
+		case bool:
+			attrs = append(attrs, attribute{name: x.Name, text: strconv.FormatBool(v), bare: true})
 		default:
 			return nil, fmt.Errorf("event %q: extension %s has type %T; want string, int32 or bool", e.ID, x.Name, x.Value)
 		}
@@ -201,6 +185,9 @@ func validExtensionName(s string) bool {
 // control characters, surrogates or noncharacters (specification 1.0.2, type
 // system). Attributes are built from text that strangers send.
 func cleanAttribute(s string) string {
+	if plainText(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r < 0x20, r >= 0x7f && r <= 0x9f:

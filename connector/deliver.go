@@ -156,17 +156,34 @@ func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err err
 // everything up to an id. It goes on until all are confirmed, or ctx ends, or
 // the session must.
 func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Message) error {
-	events, err := d.events(messages)
-	if err != nil {
-		return err
-	}
-	d.c.m.oldestWaiting.CompareAndSwap(0, heardAt(messages[0], time.Now()).UnixNano())
 	defer d.c.m.oldestWaiting.Store(0)
-	pace := publishPace()
+	ahead, stop := d.encodeAhead(messages)
+	defer stop()
+	left := len(messages)
+	for p := range ahead {
+		switch {
+		case p.err != nil:
+			return p.err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		left -= len(p.messages)
+		if err := d.deliverPiece(ctx, work, p, left); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliverPiece publishes one piece of a batch of which left messages follow.
+func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int) error {
+	began, pace := time.Now(), publishPace()
 	var refused Event // what the dead letter in hand stands for
 	form := 0         // of that dead letter
+	messages, events := p.messages, p.events
 	for len(events) > 0 {
-		d.c.m.clearLag.Set(float64(len(events) + d.held.len()))
+		d.c.m.oldestWaiting.Store(heardAt(messages[0], began).UnixNano())
+		d.c.m.clearLag.Set(float64(len(events) + left + d.held.len()))
 		confirmed, err := d.publish(work, events)
 		if confirmed > 0 {
 			form = 0
@@ -250,27 +267,4 @@ func failureReason(err error) string {
 	default:
 		return "error"
 	}
-}
-
-// events encodes messages, opening those that are end-to-end encrypted.
-func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
-	now := time.Now()
-	events := make([]Event, len(messages))
-	for i, m := range messages {
-		if m.Encrypted || len(d.c.o.Keys) > 0 { // the flag may not reach a receiver
-			opened, err := m.Decrypt(d.c.o.Keys)
-			if err != nil {
-				d.c.m.undecryptable.Inc()
-				d.c.log.Warn("message cannot be decrypted", slog.String("message_id", m.ID.String()), slog.Any("error", err))
-			} else {
-				m = opened
-			}
-		}
-		d.c.emergencies.seen(m, now)
-		var err error
-		if events[i], err = messageEvent(d.device, m, now); err != nil {
-			return nil, err
-		}
-	}
-	return events, nil
 }

@@ -85,6 +85,53 @@ func TestNothingIsClearedThatIsNotConfirmed(t *testing.T) {
 	})
 }
 
+// A long download is not held as events at once, and what is confirmed of it
+// does not wait for the rest to be cleared.
+func TestLongDownloadIsPublishedAndClearedInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{PageSize: -1})
+		want := r.send(5000, pushovertest.Outgoing{})
+		var sizes, waiting []int
+		r.log.script = func(_ int, events []connector.Event) (int, int, error) {
+			sizes = append(sizes, len(events))
+			waiting = append(waiting, len(r.sim.Queue(r.device.Name)))
+			return len(events), len(events), nil
+		}
+		run := r.start()
+		r.drained()
+		run.stop()
+		r.wantLog(want)
+		if w := []int{2000, 2000, 1000}; !slices.Equal(sizes, w) {
+			t.Errorf("published %v, want %v", sizes, w)
+		}
+		if w := []int{5000, 3000, 1000}; !slices.Equal(waiting, w) {
+			t.Errorf("with the service were %v, want %v", waiting, w)
+		}
+	})
+}
+
+func TestShutdownFinishesThePieceInFlightAndLeavesTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{PageSize: -1})
+		want := r.send(5000, pushovertest.Outgoing{})
+		second := make(chan struct{})
+		r.log.script = func(call int, events []connector.Event) (int, int, error) {
+			if call == 2 {
+				close(second)
+				time.Sleep(time.Second) // until the shutdown has begun
+			}
+			return len(events), len(events), nil
+		}
+		run := r.start()
+		<-second
+		run.stop()
+		r.wantLog(want[:4000])
+		if got := r.sim.Queue(r.device.Name); !slices.Equal(got, want[4000:]) {
+			t.Errorf("the service has %d messages, want the last 1000", len(got))
+		}
+	})
+}
+
 // Invariant: exactly once. The connector is stopped after every single step of
 // a run, and another one takes over from there.
 func TestStoppedAfterEveryStepItStillConverges(t *testing.T) {

@@ -12,8 +12,8 @@
 //	────────                       ─────────                          ───
 //	push stream  ──"!"──────────▶  wake-up (capacity one)
 //	message list ◀─────GET───────  sync: download, lowest ids first
-//	             ──messages─────▶  encode as CloudEvents
-//	                               publish a batch, oldest first ──▶  stream or topic
+//	             ──messages─────▶  encode as CloudEvents, 2 000 at a time
+//	                               publish these, oldest first   ──▶  stream or topic
 //	                                           confirmed prefix  ◀──
 //	message list ◀─delete through  clear: last id of that prefix
 //
@@ -108,7 +108,8 @@
 // failure, nothing refused sent again) are kept inside the pushover package, so
 // that no mistake here can break them.
 //
-// A single goroutine runs the delivery of a session and owns all its state.
+// A single goroutine runs the delivery of a session and owns all its state;
+// another one encodes the next messages while it publishes.
 // Wake-ups reach it through a channel of capacity one. What others want to know
 // it writes on a board behind a mutex.
 //

@@ -44,7 +44,8 @@ type Event struct {
 	// and digits, 20 at most.
 	Extensions []Extension
 
-	// Data is the event's payload, always a JSON object.
+	// Data is the event's payload, always a JSON object on one line. Whoever makes
+	// an event vouches for it: encoding looks only at its two ends.
 	Data json.RawMessage
 
 	// Class, Route and Key address the event; they are not part of its

@@ -1,9 +1,11 @@
 package connector
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,89 +29,84 @@ func Source(deviceName string) string { return "pushover://device/" + deviceName
 // ciphertext stays in raw.
 const undecryptable = "(end-to-end encrypted; no configured key opens it)"
 
-// messageData is the data of a message event; schema/message.json describes it.
-// A field that the service did not send is absent, never empty.
-type messageData struct {
-	ID           string          `json:"id"`
-	UMID         string          `json:"umid,omitempty"`
-	Device       string          `json:"device"`
-	App          string          `json:"app"`
-	AppID        string          `json:"app_id,omitempty"`
-	Title        string          `json:"title,omitempty"`
-	Message      string          `json:"message"`
-	HTML         bool            `json:"html"`
-	Monospace    bool            `json:"monospace"`
-	Priority     int             `json:"priority"`
-	PriorityName string          `json:"priority_name"`
-	Sound        string          `json:"sound,omitempty"`
-	SoundName    string          `json:"sound_name,omitempty"`
-	IconURL      string          `json:"icon_url,omitempty"`
-	URL          string          `json:"url,omitempty"`
-	URLTitle     string          `json:"url_title,omitempty"`
-	Receipt      string          `json:"receipt,omitempty"`
-	Acked        bool            `json:"acked"`
-	SentAt       string          `json:"sent_at,omitempty"`
-	QueuedAt     string          `json:"queued_at,omitempty"`
-	DispatchedAt string          `json:"dispatched_at,omitempty"`
-	ExpiresAt    string          `json:"expires_at,omitempty"`
-	Encrypted    bool            `json:"encrypted"`
-	Decrypted    bool            `json:"decrypted"`
-	Raw          json.RawMessage `json:"raw,omitempty"`
-}
-
 // messageEvent turns a message of the named device into its event. now becomes
 // the time at which the event was recorded.
 func messageEvent(device string, m pushover.Message, now time.Time) (Event, error) {
 	priority := clampPriority(m.Priority)
-	data := messageData{
-		ID: m.ID.String(), Device: device, App: m.App,
-		Title: m.Title, Message: m.Text, HTML: m.HTML, Monospace: m.Monospace,
-		Priority: int(priority), PriorityName: priority.String(),
-		Sound: m.Sound, SoundName: pushover.SoundName(m.Sound),
-		URL: m.URL, URLTitle: m.URLTitle, Receipt: string(m.Receipt), Acked: m.Acked,
-		SentAt: rfc3339(m.Sent), QueuedAt: rfc3339(m.Queued), DispatchedAt: rfc3339(m.Dispatched),
-		ExpiresAt: rfc3339(m.Expires),
-		Encrypted: m.Encrypted, Decrypted: m.Decrypted,
-		Raw: withoutSecrets(m.Raw),
-	}
-	if m.UMID != 0 {
-		data.UMID = strconv.FormatInt(m.UMID, 10)
-	}
-	if m.AppID != 0 {
-		data.AppID = strconv.FormatInt(m.AppID, 10)
-	}
-	if iconName.MatchString(m.Icon) {
-		data.IconURL = pushover.DefaultAPIURL + "/icons/" + m.Icon + ".png"
-	}
-	if m.Encrypted && !m.Decrypted {
-		data.Title, data.Message, data.URL, data.URLTitle = "", undecryptable, "", ""
-	}
-	encoded, err := json.Marshal(data)
+	id, sent, expires := m.ID.String(), rfc3339(m.Sent), rfc3339(m.Expires)
+	data, err := messageData(device, m)
 	if err != nil {
-		return Event{}, fmt.Errorf("encode message %s: %w", m.ID, err)
+		return Event{}, fmt.Errorf("encode message %s: %w", id, err)
 	}
-
 	severity := severities[priority]
 	extensions := []Extension{
-		{"sequence", fmt.Sprintf("%020d", int64(m.ID))},
+		{"sequence", strings.Repeat("0", max(0, 20-len(id))) + id},
 		{"severitytext", severity.text},
 		{"severitynumber", severity.number},
 	}
-	if data.ExpiresAt != "" {
-		extensions = append(extensions, Extension{"expirytime", data.ExpiresAt})
+	if expires != "" {
+		extensions = append(extensions, Extension{"expirytime", expires})
 	}
 	extensions = append(extensions, Extension{"recordedtime", rfc3339(now)})
 
 	source := Source(device)
 	e := Event{
-		ID: data.ID, Source: source, Type: TypeMessage, Subject: m.App,
-		Extensions: extensions, Data: encoded,
-		Class: ClassMessage, Route: []string{"messages", data.PriorityName, appSlug(m)}, Key: source,
+		ID: id, Source: source, Type: TypeMessage, Subject: m.App,
+		Extensions: extensions, Data: data,
+		Class: ClassMessage, Route: []string{"messages", priority.String(), appSlug(m)}, Key: source,
 	}
-	if data.SentAt != "" {
+	if sent != "" {
 		e.Time = m.Sent
 	}
 	return e, nil
+}
+
+// messageData writes the data of a message's event; schema/message.json
+// describes it. A field that the service did not send is absent, never empty.
+func messageData(device string, m pushover.Message) ([]byte, error) {
+	raw, err := oneLine(withoutSecrets(m.Raw))
+	if err != nil {
+		return nil, fmt.Errorf("raw: %w", err)
+	}
+	if m.Encrypted && !m.Decrypted {
+		m.Title, m.Text, m.URL, m.URLTitle = "", undecryptable, "", ""
+	}
+	priority := clampPriority(m.Priority)
+	w := newJSONWriter(len(m.Text) + len(raw) + 600)
+	w.text("id", m.ID.String())
+	if m.UMID != 0 {
+		w.text("umid", strconv.FormatInt(m.UMID, 10))
+	}
+	w.text("device", device)
+	w.text("app", m.App)
+	if m.AppID != 0 {
+		w.text("app_id", strconv.FormatInt(m.AppID, 10))
+	}
+	w.optional("title", m.Title)
+	w.text("message", m.Text)
+	w.boolean("html", m.HTML)
+	w.boolean("monospace", m.Monospace)
+	w.integer("priority", int64(priority))
+	w.text("priority_name", priority.String())
+	w.optional("sound", m.Sound)
+	w.optional("sound_name", pushover.SoundName(m.Sound))
+	if iconName.MatchString(m.Icon) {
+		w.text("icon_url", pushover.DefaultAPIURL+"/icons/"+m.Icon+".png")
+	}
+	w.optional("url", m.URL)
+	w.optional("url_title", m.URLTitle)
+	w.optional("receipt", string(m.Receipt))
+	w.boolean("acked", m.Acked)
+	w.optional("sent_at", rfc3339(m.Sent))
+	w.optional("queued_at", rfc3339(m.Queued))
+	w.optional("dispatched_at", rfc3339(m.Dispatched))
+	w.optional("expires_at", rfc3339(m.Expires))
+	w.boolean("encrypted", m.Encrypted)
+	w.boolean("decrypted", m.Decrypted)
+	if len(raw) > 0 {
+		w.value("raw", raw)
+	}
+	return w.end(), nil
 }
 
 // clampPriority keeps an undocumented priority inside the documented range, so
@@ -183,25 +180,45 @@ func appSlug(m pushover.Message) string {
 // carry a credential. The service sends none today; the object is rewritten
 // only if it did.
 func withoutSecrets(raw json.RawMessage) json.RawMessage {
-	suspicious := false
-	for _, name := range secretFields {
-		suspicious = suspicious || strings.Contains(string(raw), `"`+name+`"`)
-	}
-	if !suspicious {
+	if !mayHoldSecret(raw) {
 		return raw
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return nil
 	}
+	all := len(fields)
 	for _, name := range secretFields {
 		delete(fields, name)
+	}
+	if len(fields) == all {
+		return raw
 	}
 	clean, err := json.Marshal(fields)
 	if err != nil {
 		return nil
 	}
 	return clean
+}
+
+// mayHoldSecret reports whether what stands before some colon is a secret's
+// name, or one that is written with escapes.
+func mayHoldSecret(raw []byte) bool {
+	for end := 0; ; end++ {
+		i := bytes.IndexByte(raw[end:], ':')
+		if i < 0 {
+			return false
+		}
+		end += i
+		key, quoted := bytes.CutSuffix(bytes.TrimRight(raw[:end], " \t\r\n"), []byte(`"`))
+		if !quoted {
+			continue
+		}
+		name := key[bytes.LastIndexByte(key, '"')+1:]
+		if bytes.IndexByte(name, '\\') >= 0 || slices.Contains(secretFields, string(name)) {
+			return true
+		}
+	}
 }
 
 var secretFields = []string{"secret", "device_id", "device_uuid", "password", "twofa"}

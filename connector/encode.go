@@ -1,0 +1,67 @@
+package connector
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pushover-connector/pushover-connector/pushover"
+)
+
+// pieceSize is how many messages are encoded, published and cleared together: a
+// long queue is not held in memory as events, and encoding goes on while the bus
+// confirms.
+const pieceSize = 2000
+
+// A piece is a part of a download and its events.
+type piece struct {
+	messages []pushover.Message
+	events   []Event
+	err      error
+}
+
+// encodeAhead encodes messages piece by piece, one piece ahead of its receiver.
+// stop ends it and waits until it has ended.
+func (d *delivery) encodeAhead(messages []pushover.Message) (pieces <-chan piece, stop func()) {
+	out, quit := make(chan piece), make(chan struct{})
+	var task sync.WaitGroup
+	task.Go(func() {
+		defer close(out)
+		for part := range slices.Chunk(messages, pieceSize) {
+			events, err := d.events(part)
+			select {
+			case out <- piece{part, events, err}:
+			case <-quit:
+				return
+			}
+		}
+	})
+	return out, func() {
+		close(quit)
+		task.Wait()
+	}
+}
+
+// events encodes messages, opening those that are end-to-end encrypted.
+func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
+	now := time.Now()
+	events := make([]Event, len(messages))
+	for i, m := range messages {
+		if m.Encrypted || len(d.c.o.Keys) > 0 { // the flag may not reach a receiver
+			opened, err := m.Decrypt(d.c.o.Keys)
+			if err != nil {
+				d.c.m.undecryptable.Inc()
+				d.c.log.Warn("message cannot be decrypted", slog.String("message_id", m.ID.String()), slog.Any("error", err))
+			} else {
+				m = opened
+			}
+		}
+		d.c.emergencies.seen(m, now)
+		var err error
+		if events[i], err = messageEvent(d.device, m, now); err != nil {
+			return nil, err
+		}
+	}
+	return events, nil
+}
