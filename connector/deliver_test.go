@@ -242,6 +242,41 @@ func TestRejectedEventBecomesADeadLetterAndOthersGoOn(t *testing.T) {
 	})
 }
 
+// What a person reads in a dead letter is the text, not the ciphertext.
+func TestDeadLetterOfAnEncryptedMessageIsDecrypted(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		keys       []pushover.E2EEKey
+	}{
+		{"with the key", "Backup of “nas-1” finished: 42 files ✔", []pushover.E2EEKey{vaultKey()}},
+		{"without it", "(end-to-end encrypted; no configured key opens it)", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, pushovertest.Options{})
+				r.opts.Keys = c.keys
+				r.send(1, pushovertest.Outgoing{Message: ciphertext, Encrypted: true})
+				r.log.script = func(_ int, events []connector.Event) (int, int, error) {
+					if events[0].Class == connector.ClassMessage {
+						return 0, 0, connector.ErrRejected
+					}
+					return len(events), len(events), nil
+				}
+				run := r.start()
+				r.drained()
+				run.stop()
+				var data struct{ Message string }
+				if err := json.Unmarshal(r.log.all()[0].Data, &data); err != nil {
+					t.Fatal(err)
+				}
+				if data.Message != c.want {
+					t.Errorf("the dead letter says %q, want %q", data.Message, c.want)
+				}
+			})
+		})
+	}
+}
+
 // A dead letter that is still too large is cut further before it is given up.
 func TestDeadLetterShrinksUntilItIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,8 @@ func (d *delivery) encodeAhead(messages []pushover.Message) (pieces <-chan piece
 	}
 }
 
-// events encodes messages, opening those that are end-to-end encrypted.
+// events encodes messages, and opens those that are end-to-end encrypted in
+// place.
 func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
 	now := time.Now()
 	events := make([]Event, len(messages))
@@ -54,7 +55,7 @@ func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
 				d.c.m.undecryptable.Inc()
 				d.c.log.Warn("message cannot be decrypted", slog.String("message_id", m.ID.String()), slog.Any("error", err))
 			} else {
-				m = opened
+				m, messages[i] = opened, opened
 			}
 		}
 		d.c.emergencies.seen(m, now)

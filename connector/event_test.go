@@ -29,19 +29,25 @@ var (
 
 const receipt = "rExampleExampleExampleExample1"
 
-// sampleMessages are what the golden events are made of.
-func sampleMessages() map[string]pushover.Message {
+// ciphertext is the test vector in the description of the protocol.
+const ciphertext = "8PHy8/T19vf4+fr7/P3+/7IeVeuVNjtGe+jjvoCV5TMR5Al2385gxbkhZ/f81zTQm3//Ee2/JVUqWfOaRulfaeIWVRb+SjdXud17O0yi8hr9uxt55EWwAOCATqcCg5MhE0ZaisW8yug8Y2A4tem3bA=="
+
+// vaultKey opens it.
+func vaultKey() pushover.E2EEKey {
 	key, err := pushover.ParseE2EEKey("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
 	if err != nil {
 		panic(err)
 	}
-	// The ciphertext of the test vector in the protocol's description.
-	ciphertext := "8PHy8/T19vf4+fr7/P3+/7IeVeuVNjtGe+jjvoCV5TMR5Al2385gxbkhZ/f81zTQm3//Ee2/JVUqWfOaRulfaeIWVRb+SjdXud17O0yi8hr9uxt55EWwAOCATqcCg5MhE0ZaisW8yug8Y2A4tem3bA=="
+	return key
+}
+
+// sampleMessages are what the golden events are made of.
+func sampleMessages() map[string]pushover.Message {
 	encrypted := pushover.Message{
 		ID: 502550228871720150, App: "Vault", Text: ciphertext, Sent: sentAt, Encrypted: true,
 		Raw: json.RawMessage(`{"id":502550228871720150,"message":"` + ciphertext + `","encrypted":1}`),
 	}
-	decrypted, err := encrypted.Decrypt([]pushover.E2EEKey{key})
+	decrypted, err := encrypted.Decrypt([]pushover.E2EEKey{vaultKey()})
 	if err != nil {
 		panic(err)
 	}

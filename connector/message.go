@@ -29,6 +29,14 @@ func Source(deviceName string) string { return "pushover://device/" + deviceName
 // ciphertext stays in raw.
 const undecryptable = "(end-to-end encrypted; no configured key opens it)"
 
+// readable returns the message with what a reader can make nothing of replaced.
+func readable(m pushover.Message) pushover.Message {
+	if m.Encrypted && !m.Decrypted {
+		m.Title, m.Text, m.URL, m.URLTitle = "", undecryptable, "", ""
+	}
+	return m
+}
+
 // messageEvent turns a message of the named device into its event. now becomes
 // the time at which the event was recorded.
 func messageEvent(device string, m pushover.Message, now time.Time) (Event, error) {
@@ -68,9 +76,7 @@ func messageData(device string, m pushover.Message) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raw: %w", err)
 	}
-	if m.Encrypted && !m.Decrypted {
-		m.Title, m.Text, m.URL, m.URLTitle = "", undecryptable, "", ""
-	}
+	m = readable(m)
 	priority := clampPriority(m.Priority)
 	w := newJSONWriter(len(m.Text) + len(raw) + 600)
 	w.text("id", m.ID.String())
@@ -230,6 +236,7 @@ const deadLetterReason = "deadletterreason"
 // not take. A bus mostly refuses size, so each form is smaller than the one
 // before: without raw, then without the text.
 func deadLetter(e Event, m pushover.Message, device string, reason error, form int) (Event, error) {
+	m = readable(m)
 	data := map[string]any{
 		"id": m.ID.String(), "device": device, "app": truncate(m.App, 200),
 		"priority": int(clampPriority(m.Priority)), "priority_name": clampPriority(m.Priority).String(),
