@@ -29,7 +29,7 @@ import (
 // ackWorld is everything around the program while it acknowledges: a simulated
 // service with one device, a real NATS server, and a client of that server.
 type ackWorld struct {
-	t    *testing.T
+	t    testing.TB
 	sim  *pushovertest.Server
 	nats *server.Server
 	nc   *nats.Conn
@@ -41,7 +41,7 @@ type ackWorld struct {
 
 const ackDevice = "nas-1"
 
-func newAckWorld(t *testing.T) *ackWorld {
+func newAckWorld(t testing.TB) *ackWorld {
 	t.Helper()
 	w := &ackWorld{t: t, sim: pushovertest.New(pushovertest.Options{KeepAlive: time.Second}), dir: t.TempDir()}
 	if err := w.sim.Start(); err != nil {
@@ -110,8 +110,9 @@ type daemon struct {
 	wait func() error // waits for the process; may be called again
 }
 
-// start runs the program, connected to the NATS server at url.
-func (w *ackWorld) start(natsURL string) *daemon {
+// start runs the program, connected to the NATS server at url, with more
+// settings if given.
+func (w *ackWorld) start(natsURL string, settings ...string) *daemon {
 	w.t.Helper()
 	path, err := exec.LookPath("pushover-connector")
 	if err != nil {
@@ -125,6 +126,7 @@ func (w *ackWorld) start(natsURL string) *daemon {
 		"NATS_URL=" + natsURL, "HTTP_ADDR=",
 		"GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
 	}
+	d.cmd.Env = append(d.cmd.Env, settings...)
 	d.cmd.Stderr = &d.log
 	if err := d.cmd.Start(); err != nil {
 		w.t.Fatal(err)
