@@ -104,6 +104,7 @@ func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*w
 // simCommand drives the simulated service:
 //
 //	sim send N [priority]   queue N messages for the device "script"
+//	sim page N              give at most N of them at a time from now on
 //	sim twofa               demand a second factor; CODE becomes the current code
 //	sim signal X            send a signal
 //	sim acknowledged        all emergencies are acknowledged, by "script"
@@ -111,7 +112,7 @@ func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*w
 func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: sim send|twofa|signal|acknowledged|violations ...")
+		ts.Fatalf("usage: sim send|page|twofa|signal|acknowledged|violations ...")
 	}
 	switch args[0] {
 	case "send":
@@ -128,6 +129,10 @@ func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 				ts.Setenv("RECEIPT", s.Receipt)
 			}
 		}
+	case "page":
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		w.sim.SetPageSize(n)
 	case "twofa":
 		account := w.sim.AddAccount("two@example.org", "two factors", true)
 		ts.Setenv("EMAIL", account.Email)
@@ -153,7 +158,7 @@ func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 // awaitCommand waits for a condition:
 //
 //	await drained        the device's queue is empty
-//	await published N    at least N messages are in the stream
+//	await published N    at least N events are in the stream
 //	await ready          /readyz answers 200
 //	await state X        the session is in state X
 func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -169,7 +174,15 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "published":
 		n, err := strconv.Atoi(args[1])
 		ts.Check(err)
-		poll(ctx, ts, args, func() bool { return len(w.stored(ts, "pushover.messages.>")) >= n })
+		nc, err := nats.Connect(w.nats.ClientURL())
+		ts.Check(err)
+		defer nc.Close()
+		js, err := jetstream.New(nc)
+		ts.Check(err)
+		poll(ctx, ts, args, func() bool {
+			stream, err := js.Stream(ctx, "PUSHOVER")
+			return err == nil && stream.CachedInfo().State.Msgs >= uint64(n)
+		})
 	case "ready":
 		poll(ctx, ts, args, func() bool {
 			code, _ := w.ask(ts, "/readyz")
