@@ -11,11 +11,6 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
-// restPatience is how long one call to the service may take before the
-// connector is no longer considered alive: the client itself may hold a call
-// back for minutes after the service was in trouble.
-const restPatience = 15 * time.Minute
-
 // confirmed takes note of messages whose events are durable: their deletion
 // follows at once, or after the clear delay.
 func (d *delivery) confirmed(ctx, work context.Context, messages []pushover.Message, events []Event) error {
@@ -33,8 +28,7 @@ func (d *delivery) confirmed(ctx, work context.Context, messages []pushover.Mess
 // more try is made within work.
 func (d *delivery) clear(ctx, work context.Context, id pushover.MessageID, n int) error {
 	for {
-		d.c.board.beat(restPatience)
-		err := d.client.DeleteThrough(work, id)
+		err := d.c.board.beating(func() error { return d.client.DeleteThrough(work, id) })
 		if err == nil {
 			d.clearTrouble.over()
 			d.c.m.cleared.Add(float64(n))
@@ -46,6 +40,7 @@ func (d *delivery) clear(ctx, work context.Context, id pushover.MessageID, n int
 		}
 		wait := pushover.RetryAfter(err)
 		d.clearTrouble.note(err, wait)
+		d.c.board.beat(wait)
 		if !pause(ctx, wait) {
 			return ctx.Err()
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/pushover-connector/pushover-connector/pushover"
@@ -74,7 +75,8 @@ func decodeCommandObject(body []byte) (pushover.Receipt, string, error) {
 	if err := dec.Decode(&c); err != nil {
 		var wrongType *json.UnmarshalTypeError
 		if errors.As(err, &wrongType) {
-			return "", "", fmt.Errorf("command field %q has the wrong type: %s", wrongType.Field, wrongType.Value)
+			return "", "", fmt.Errorf("command field %q has the wrong type: %s",
+				strings.TrimPrefix(wrongType.Field, "fields."), wrongType.Value) // the Go struct's name is nobody's business
 		}
 		return "", "", errors.New("command is not valid JSON")
 	}

@@ -66,6 +66,9 @@ func TestMalformedCommandsAreRejectedWithoutARequest(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
+			if strings.Contains(result.Reason, "fields.") {
+				t.Errorf("the reason names what only this program knows: %s", result.Reason)
+			}
 			if result.Status != connector.StatusRejected || !result.Malformed || result.Reason == "" || result.Attempts != 0 {
 				t.Errorf("%s: result is %+v, want rejected as malformed with a reason", name, result)
 			}
@@ -388,4 +391,51 @@ func wantCode(t *testing.T, call func(string) ([]byte, error), body string, want
 	if !errors.As(err, &request) || request.Code != want {
 		t.Errorf("request %q: error is %v, want code %d", body, err, want)
 	}
+}
+
+// The bus's clock may be ahead of ours: the result's id is the same at every
+// delivery all the same.
+func TestRedeliveredCommandFromTheFutureHasOneResult(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		cmd := connector.Command{ID: "C#1", Body: []byte(r.emergency()), Time: time.Now().Add(20 * time.Millisecond)}
+		for range 2 {
+			result, err := run.HandleCommand(t.Context(), cmd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.CommandedAt.After(result.CompletedAt) {
+				t.Errorf("completed at %v, before it was given at %v", result.CompletedAt, result.CommandedAt)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if got := r.log.ids(connector.ClassResult); len(got) != 1 {
+			t.Errorf("the log holds the results %v, want one", got)
+		}
+	})
+}
+
+// Commands for one receipt at one time share a call, and one of them counts it.
+func TestSharedCallIsCountedOnce(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		receipt := r.emergency()
+		r.sim.Fault(pushovertest.Fault{On: "POST acknowledge", Delay: time.Second})
+		attempts := make(chan int, 3)
+		for i := range cap(attempts) {
+			go func() {
+				cmd := connector.Command{ID: fmt.Sprint("C#", i), Body: []byte(receipt), Time: time.Now()}
+				result, err := run.HandleCommand(t.Context(), cmd)
+				if err != nil || result.Status != connector.StatusAcknowledged {
+					t.Errorf("got %+v, %v", result, err)
+				}
+				attempts <- result.Attempts
+			}()
+		}
+		sum := 0
+		for range cap(attempts) {
+			sum += <-attempts
+		}
+		if sum != 1 {
+			t.Errorf("the results tell of %d calls, want 1", sum)
+		}
+	})
 }

@@ -64,14 +64,18 @@ func (k *commander) deviceName() string {
 // understand, or while the session's credentials are known to be refused.
 func (c *Connector) HandleCommand(ctx context.Context, cmd Command) (Result, error) {
 	now := time.Now()
-	if cmd.Time.IsZero() || cmd.Time.After(now) {
+	if cmd.Time.IsZero() {
 		cmd.Time = now
+	}
+	taken := cmd // the result's id stays with the bus's own time
+	if cmd.Time.After(now) {
+		cmd.Time = now // the bus's clock is ahead of ours
 	}
 	result, err := c.commands.execute(ctx, cmd)
 	if err != nil {
 		return Result{}, err
 	}
-	event, err := resultEvent(cmd, result)
+	event, err := resultEvent(taken, result)
 	if err != nil {
 		return Result{}, err
 	}
@@ -118,32 +122,35 @@ func (k *commander) execute(ctx context.Context, cmd Command) (Result, error) {
 		return Result{}, k.retry(cmd, false, errors.New("the session needs a login"))
 	}
 
-	_, err, _ = k.flight.Do(string(receipt), func() (any, error) {
-		return nil, k.acknowledge(ctx, cmd, client, receipt)
+	called := false // by this command, and not by another for the same receipt
+	_, err, _ = k.flight.Do(string(receipt), func() (_ any, err error) {
+		called, err = k.acknowledge(ctx, cmd, client, receipt)
+		return nil, err
 	})
+	if called {
+		result.Attempts++
+	}
 	var refused *pushover.APIError
 	switch {
 	case err == nil:
-		result.Attempts++
 		return result.end(StatusAcknowledged, ""), nil
 	case ctx.Err() != nil:
 		return Result{}, ctx.Err()
 	case errors.Is(err, pushover.ErrSessionRejected):
 		k.c.Sync() // the session finds out the same way, and halts
-		return Result{}, k.retry(cmd, true, err)
+		return Result{}, k.retry(cmd, called, err)
 	case !pushover.Retryable(err) && errors.As(err, &refused):
-		result.Attempts++
 		return result.end(StatusRejected, refusal(refused)), nil
 	default:
-		return Result{}, k.retry(cmd, true, err)
+		return Result{}, k.retry(cmd, called, err)
 	}
 }
 
 // acknowledge makes the call, unless another command for the receipt has done
 // so meanwhile. It gives up when the command's time is over.
-func (k *commander) acknowledge(ctx context.Context, cmd Command, client *pushover.Client, receipt pushover.Receipt) error {
+func (k *commander) acknowledge(ctx context.Context, cmd Command, client *pushover.Client, receipt pushover.Receipt) (called bool, err error) {
 	if past, _ := k.begin(cmd, receipt); past.done {
-		return nil
+		return false, nil
 	}
 	call, cancel := context.WithDeadline(ctx, cmd.Time.Add(emergencyLife))
 	defer cancel()
@@ -151,13 +158,13 @@ func (k *commander) acknowledge(ctx context.Context, cmd Command, client *pushov
 		cmd.Progress()
 	}
 	if err := client.Acknowledge(call, receipt); err != nil {
-		return err
+		return true, err
 	}
 	k.mu.Lock()
 	k.acked[receipt] = time.Now()
 	k.mu.Unlock()
 	k.c.emergencies.close(string(receipt))
-	return nil
+	return true, nil
 }
 
 type history struct {
@@ -181,6 +188,7 @@ func (k *commander) begin(cmd Command, receipt pushover.Receipt) (history, *push
 			delete(k.tried, id)
 		}
 	}
+	k.c.m.commandsWaiting.Set(float64(len(k.tried)))
 	_, done := k.acked[receipt]
 	return history{done, k.tried[cmd.ID].calls}, k.client
 }

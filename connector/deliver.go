@@ -13,6 +13,9 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
+// minSyncRetry is the least pause after a failed sync.
+const minSyncRetry = 5 * time.Second
+
 // emptyRetry is the pause before a second look when the stream announced a
 // message and the queue was empty: the signal can be ahead of the queue.
 const emptyRetry = 1500 * time.Millisecond
@@ -51,6 +54,7 @@ func (d *delivery) loop(ctx context.Context) error {
 	defer cancel()
 	d.c.board.publishing(nil) // the session before may have ended in the middle of trouble
 	next := time.Now().Add(d.c.o.SafetySync)
+	pace := syncPace()
 	for {
 		d.c.emergencies.expire(time.Now())
 		wait := min(beat, time.Until(next))
@@ -89,14 +93,18 @@ func (d *delivery) loop(ctx context.Context) error {
 			return ctx.Err()
 		case err == nil:
 			d.syncTrouble.over()
+			pace.Reset()
 			next = time.Now().Add(min(again, d.c.o.SafetySync))
 		case final(err):
 			return err
 		default:
 			d.c.m.syncFailures.Inc()
-			wait := pushover.RetryAfter(err)
+			wait := max(pushover.RetryAfter(err), minSyncRetry)
+			if !pushover.Retryable(err) { // the client paces the others
+				wait = max(wait, pace.NextBackOff())
+			}
 			d.syncTrouble.note(err, wait)
-			next = time.Now().Add(max(wait, 5*time.Second))
+			next = time.Now().Add(wait)
 		}
 	}
 }
@@ -116,8 +124,11 @@ func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err err
 	hinted := d.hinted.Swap(false)
 	var cleared pushover.MessageID
 	for first := true; ; first = false {
-		d.c.board.beat(restPatience)
-		batch, err := d.client.Download(ctx)
+		var batch *pushover.Batch
+		err := d.c.board.beating(func() (err error) {
+			batch, err = d.client.Download(ctx)
+			return err
+		})
 		if err != nil {
 			return 0, err
 		}
@@ -187,6 +198,7 @@ func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int) er
 		confirmed, err := d.publish(work, events)
 		if confirmed > 0 {
 			form = 0
+			d.c.m.oldestWaiting.Store(0) // what is confirmed does not wait for the bus any more
 			if err := d.confirmed(ctx, work, messages[:confirmed], events[:confirmed]); err != nil {
 				return err
 			}
@@ -232,6 +244,15 @@ func publishPace() *backoff.ExponentialBackOff {
 	return b
 }
 
+// syncPace is how syncs are spaced that fail in the same way each time, such as
+// on an answer that is too large or a deletion that is refused.
+func syncPace() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = minSyncRetry
+	b.MaxInterval = 10 * time.Minute
+	return b
+}
+
 // publish makes one publish call and counts its outcome.
 func (d *delivery) publish(work context.Context, events []Event) (int, error) {
 	attempt, cancel := context.WithTimeout(work, d.c.o.PublishTimeout)
@@ -244,6 +265,9 @@ func (d *delivery) publish(work context.Context, events []Event) (int, error) {
 func (c *Connector) publish(ctx context.Context, events []Event) (int, error) {
 	began := time.Now()
 	confirmed, err := c.sink.Publish(ctx, events)
+	if confirmed > 0 && errors.Is(err, context.DeadlineExceeded) {
+		err = nil // slow, but getting on: the rest is for the next call
+	}
 	c.m.publishDuration.WithLabelValues(c.m.sink).Observe(time.Since(began).Seconds())
 	for _, e := range events[:confirmed] {
 		c.m.published.WithLabelValues(c.m.sink, e.Class.String()).Inc()

@@ -1,10 +1,12 @@
 package connector_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -417,5 +419,50 @@ func TestShutdownBudgetBoundsAHangingBus(t *testing.T) {
 		if took := time.Since(began); took != 12*time.Second {
 			t.Errorf("stopping took %v of virtual time, want the budget of 12s", took)
 		}
+	})
+}
+
+// What a slow bus has confirmed in time is progress, not trouble.
+func TestSlowBusIsNoTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		want := r.send(10, pushovertest.Outgoing{})
+		r.log.script = func(_ int, events []connector.Event) (int, int, error) {
+			if len(events) > 4 {
+				return 4, 4, context.DeadlineExceeded
+			}
+			return len(events), len(events), nil
+		}
+		run := r.start()
+		r.drained()
+		run.stop()
+		r.wantLog(want)
+		if strings.Contains(r.output.String(), "will retry") {
+			t.Errorf("the log speaks of trouble:\n%s", r.output)
+		}
+	})
+}
+
+// A deletion that the service refuses for good is tried ever more rarely, and
+// its trouble is not taken for the bus's.
+func TestRefusedDeletionIsRepeatedRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		r.send(3, pushovertest.Outgoing{})
+		r.sim.Fault(pushovertest.Fault{
+			On: "POST delete", Status: 400, Body: `{"status":0,"message":"invalid","errors":["message is invalid"]}`,
+		})
+		run := r.start()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := r.sim.Requests("GET messages"); n < 5 || n > 40 {
+			t.Errorf("%d downloads in an hour, want them to become rare", n)
+		}
+		_, metrics := r.get(run, "/metrics")
+		if want := "pushover_connector_oldest_unpublished_age_seconds 0\n"; !strings.Contains(metrics, want) {
+			t.Errorf("all is published, but the metrics have no %q", want)
+		}
+		run.stop()
+		r.wantManners()
 	})
 }

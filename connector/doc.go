@@ -29,9 +29,10 @@
 //
 // A message is deleted on the server only after the sink has said that its
 // event is durable. The service knows one deletion, "everything up to this id",
-// so what is cleared is always the last id of a fully confirmed prefix; a
-// message that arrives late with a lower id is never swept away unseen, because
-// deletion never reaches beyond what was downloaded and confirmed.
+// so what is cleared is always the last id of a fully confirmed prefix of what
+// was downloaded. Ids are taken to ascend, as they do as far as anybody has
+// seen: a message that came between the download and the deletion, with an id
+// below those, would be deleted with them.
 //
 // Every message ends up in the log exactly once and in the order of its ids,
 // whatever is killed and whichever confirmation is lost. The connector repeats;

@@ -201,3 +201,28 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+// Liveness is not lost because the service asked for patience: a restart would
+// forget that it did.
+func TestServiceThatAsksForPatienceLeavesTheConnectorAlive(t *testing.T) {
+	for _, on := range []string{"GET messages", "POST delete"} {
+		t.Run(on, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, pushovertest.Options{})
+				r.sim.Fault(pushovertest.Fault{On: on, Status: 503, RetryAfter: 2 * time.Hour, Count: 1})
+				r.send(3, pushovertest.Outgoing{})
+				run := r.start()
+				for minute := range 119 {
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					if err := run.Alive(); err != nil {
+						t.Fatalf("minute %d: %v", minute+1, err)
+					}
+				}
+				r.drained()
+				run.stop()
+				r.wantManners()
+			})
+		})
+	}
+}

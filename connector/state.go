@@ -36,7 +36,7 @@ func (s State) halted() bool {
 func (s State) remedy() string {
 	switch s {
 	case StateLoginNeeded:
-		return "run 'pushover-connector login' and put the new credentials where the old ones were; " +
+		return "run 'pushover-connector login' and put the new credentials where the old ones were, and restart if that is the environment; " +
 			"if the device was disabled on the Pushover dashboard, enable it and send 'resume'"
 	case StateTakenOver:
 		return "stop the other program that uses this device's credentials, or log in under a device name of its own; then send 'resume'"

@@ -122,6 +122,31 @@ func (b *board) beat(d time.Duration) {
 	b.aliveUntil = time.Now().Add(d + aliveSlack)
 }
 
+// beating beats for as long as call runs. It is for calls to the service: the
+// client bounds each of its requests, but holds one back for as long as the
+// service has asked for, which may be hours.
+func (b *board) beating(call func() error) error {
+	const every = 30 * time.Second
+	b.beat(every)
+	ended := make(chan struct{})
+	var task sync.WaitGroup
+	task.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				b.beat(every)
+			case <-ended:
+				return
+			}
+		}
+	})
+	defer task.Wait()
+	defer close(ended)
+	return call()
+}
+
 // overdue is how long the loop has been expected to turn, 0 or less while it
 // is not.
 func (b *board) overdue() time.Duration {

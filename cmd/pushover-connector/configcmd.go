@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 )
@@ -73,6 +74,12 @@ func printMarkdown(w io.Writer) {
 	}
 }
 
+const redacted = "REDACTED"
+
+// userInfo is what stands before the host in a URL, or in each of a list of
+// them. Such a URL is refused later, and its password must not be shown before.
+var userInfo = regexp.MustCompile(`(://)[^/\s,]*@`)
+
 // printEffective shows what is set now, before the settings are read: reading
 // tidies the environment.
 func printEffective(w io.Writer) error {
@@ -85,8 +92,9 @@ func printEffective(w io.Writer) error {
 				continue
 			}
 			if v.Secret {
-				value = "REDACTED"
+				value = redacted
 			}
+			value = userInfo.ReplaceAllString(value, "${1}"+redacted+"@")
 			fmt.Fprintf(table, "%s\t%s\n", v.Name, value)
 			set++
 		}

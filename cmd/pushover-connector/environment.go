@@ -139,26 +139,36 @@ func parseReason(e *envconfig.ParseError) error {
 const maxSecretFile = 64 << 10
 
 // setFromFile sets the variable to the content of the file that fileVariable
-// names, less the line end that editors and "kubectl create secret" leave.
+// names.
 func setFromFile(variable, fileVariable string) error {
 	if os.Getenv(variable) != "" {
 		return fmt.Errorf("%s and %s are both set; set one", variable, fileVariable)
 	}
+	value, err := secretFromFile(fileVariable)
+	if err != nil {
+		return err
+	}
+	return os.Setenv(variable, value)
+}
+
+// secretFromFile reads the file that fileVariable names, less the line end that
+// editors and "kubectl create secret" leave.
+func secretFromFile(fileVariable string) (string, error) {
 	f, err := os.Open(os.Getenv(fileVariable))
 	if err != nil {
-		return fmt.Errorf("%s: %w", fileVariable, err)
+		return "", fmt.Errorf("%s: %w", fileVariable, err)
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", fileVariable, err)
+		return "", fmt.Errorf("%s: %w", fileVariable, err)
 	case len(content) > maxSecretFile:
-		return fmt.Errorf("%s: %s is larger than %d bytes, which no secret is", fileVariable, f.Name(), maxSecretFile)
+		return "", fmt.Errorf("%s: %s is larger than %d bytes, which no secret is", fileVariable, f.Name(), maxSecretFile)
 	}
 	value := strings.TrimRight(string(content), "\r\n")
 	if value == "" || strings.ContainsRune(value, 0) {
-		return fmt.Errorf("%s: %s is empty or not text", fileVariable, f.Name())
+		return "", fmt.Errorf("%s: %s is empty or not text", fileVariable, f.Name())
 	}
-	return os.Setenv(variable, value)
+	return value, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
@@ -29,7 +30,7 @@ func (a *accountSettings) identify(ctx context.Context, client *pushover.Client,
 		if err := creds.Validate(); err != nil {
 			return identity{}, fmt.Errorf("PUSHOVER_SECRET, PUSHOVER_DEVICE_ID: %w", err)
 		}
-		return identity{device: a.DeviceName, credentials: creds}, nil
+		return identity{device: a.DeviceName, credentials: creds, reload: a.reloadFromFiles()}, nil
 	}
 	reload := func() (pushover.Credentials, error) {
 		creds, err := pushover.LoadCredentials(a.CredentialsFile)
@@ -60,4 +61,28 @@ func (a *accountSettings) identify(ctx context.Context, client *pushover.Client,
 	log.Info("logged in and registered", slog.String("device", creds.DeviceName),
 		slog.String("credentials_file", a.CredentialsFile))
 	return identity{device: creds.DeviceName, credentials: creds, reload: reload}, nil
+}
+
+// reloadFromFiles reads the secret, and the device id, from the files they came
+// from once more. It is nil if the secret stands in the environment itself,
+// which does not change.
+func (a *accountSettings) reloadFromFiles() func() (pushover.Credentials, error) {
+	if os.Getenv("PUSHOVER_SECRET_FILE") == "" {
+		return nil
+	}
+	return func() (pushover.Credentials, error) {
+		secret, err := secretFromFile("PUSHOVER_SECRET_FILE")
+		if err != nil {
+			return pushover.Credentials{}, err
+		}
+		id := a.DeviceID.Reveal()
+		if os.Getenv("PUSHOVER_DEVICE_ID_FILE") != "" {
+			if id, err = secretFromFile("PUSHOVER_DEVICE_ID_FILE"); err != nil {
+				return pushover.Credentials{}, err
+			}
+		}
+		return pushover.Credentials{
+			Secret: pushover.Secret(secret), DeviceID: pushover.DeviceID(id), DeviceName: a.DeviceName,
+		}, nil
+	}
 }

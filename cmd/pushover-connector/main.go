@@ -53,9 +53,10 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.cause }
 
-// usageError is a mistake in the command line.
+// usageError is a mistake in the command line. Its code is the common 1: the
+// command ack means something by 2.
 func usageError(format string, args ...any) error {
-	return &exitError{2, fmt.Errorf(format, args...)}
+	return fmt.Errorf(format, args...)
 }
 
 // report prints an error and returns the exit code for it.

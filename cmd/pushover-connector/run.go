@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
@@ -58,19 +59,29 @@ for the next start. A second signal ends it at once.`,
 	}
 }
 
-// run wires the daemon, top to bottom, and blocks until ctx ends or a part of
-// it fails.
+// run is the daemon. That it was told to stop is no error, whatever it was
+// waiting for then.
 func run(ctx context.Context, s *settings, io streams) error {
 	log := newLogger(s.general, io.err)
 	log.Info("starting", slog.String("version", version), slog.String("sink", s.general.Sink))
 	warnUnknownVariables(log)
+	err := carry(ctx, s, io, log)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		log.Info("stopped")
+		return nil
+	}
+	return err
+}
 
+// carry wires the parts, top to bottom, and blocks until ctx ends or one of
+// them fails.
+func carry(ctx context.Context, s *settings, io streams, log *slog.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := connector.NewMetrics(registry, s.general.Sink, version, commit())
 
 	// HTTP comes first and goes last, so that probes see the start and the end.
-	health, err := serveHealth(ctx, s.general.HTTPAddr)
+	health, err := serveHealth(ctx, s.general.HTTPAddr, registry)
 	if err != nil {
 		return err
 	}
@@ -127,12 +138,7 @@ func run(ctx context.Context, s *settings, io streams) error {
 	if b.serveEndpoints != nil {
 		group.Go(func() error { return b.serveEndpoints(groupCtx, c.Endpoints(), version) })
 	}
-	err = group.Wait()
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
-		log.Info("stopped")
-		return nil
-	}
-	return err
+	return group.Wait()
 }
 
 // sayDurability tells how far the bus's confirmations can be relied upon: what
@@ -196,7 +202,7 @@ type health struct {
 }
 
 // serveHealth listens on addr, or nowhere if it is empty.
-func serveHealth(ctx context.Context, addr string) (*health, error) {
+func serveHealth(ctx context.Context, addr string, metrics prometheus.Gatherer) (*health, error) {
 	h := &health{done: make(chan struct{})}
 	if addr == "" {
 		close(h.done)
@@ -206,7 +212,7 @@ func serveHealth(ctx context.Context, addr string) (*health, error) {
 	if err != nil {
 		return nil, fmt.Errorf("HTTP_ADDR: %w; choose another address, or set HTTP_ADDR to nothing to do without", err)
 	}
-	h.serve(http.HandlerFunc(starting))
+	h.serve(starting(metrics))
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			(*h.handler.Load()).ServeHTTP(w, r)
@@ -222,13 +228,21 @@ func serveHealth(ctx context.Context, addr string) (*health, error) {
 	return h, nil
 }
 
-func starting(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/livez" {
+// starting answers until the sink is open. The metrics are there from the
+// beginning: a bus that is down now is when somebody looks at them.
+func starting(metrics prometheus.Gatherer) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintln(w, `{"alive":true}`)
-		return
-	}
-	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, `{"ready":false,"checks":[{"name":"start","ok":false,"detail":"the sink is being opened"}]}`)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, `{"ready":false,"checks":[{"name":"start","ok":false,"detail":"the sink is being opened"}]}`)
+	})
+	return mux
 }
 
 func (h *health) serve(handler http.Handler) { h.handler.Store(&handler) }

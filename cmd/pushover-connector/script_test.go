@@ -160,6 +160,7 @@ func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 //	await drained        the device's queue is empty
 //	await published N    at least N events are in the stream
 //	await ready          /readyz answers 200
+//	await answer PATH    HTTP_ADDR answers PATH with 200
 //	await state X        the session is in state X
 func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
@@ -186,6 +187,11 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "ready":
 		poll(ctx, ts, args, func() bool {
 			code, _ := w.ask(ts, "/readyz")
+			return code == http.StatusOK
+		})
+	case "answer":
+		poll(ctx, ts, args, func() bool {
+			code, _ := w.ask(ts, args[1])
 			return code == http.StatusOK
 		})
 	case "state":
