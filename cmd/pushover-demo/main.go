@@ -6,7 +6,7 @@
 // arrives at an ordinary NATS subscriber, acknowledges an emergency from the
 // bus, and shows that the server's queue is empty. Then it keeps running and
 // says how to send, subscribe and acknowledge by hand. With -once it ends after
-// the tour: with 0, or with 1 if any step failed.
+// the tour: with 0, or with 1 if any step failed or the tour was interrupted.
 package main
 
 import (
@@ -26,10 +26,19 @@ import (
 // tourBudget bounds the whole tour; it takes a second or two.
 const tourBudget = time.Minute
 
-func main() { os.Exit(realMain()) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
 
-func realMain() int {
+// run shows the demonstration on stdout and returns the exit code: 2 says that
+// the arguments were wrong.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("pushover-demo", flag.ContinueOnError)
+	fs.SetOutput(stderr)
 	once := fs.Bool("once", false, "end after the tour")
 	verbose := fs.Bool("verbose", false, "show the connector's log on standard error")
 	fs.Usage = func() {
@@ -37,48 +46,54 @@ func realMain() int {
 			"Shows the connector at work: no account, no broker, no network needed.\n\nFlags:\n")
 		fs.PrintDefaults()
 	}
-	switch err := fs.Parse(os.Args[1:]); {
+	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
 		return 2
 	case fs.NArg() > 0:
-		fmt.Fprintf(os.Stderr, "pushover-demo: unexpected argument %q\n", fs.Arg(0))
+		fmt.Fprintf(stderr, "pushover-demo: unexpected argument %q\n", fs.Arg(0))
 		return 2
 	}
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	colour := term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
 	logTo := io.Discard
 	if *verbose {
-		logTo = os.Stderr
+		logTo = stderr
 	}
-	if err := demo(ctx, newScreen(os.Stdout, colour), logTo, *once); err != nil {
-		fmt.Fprintf(os.Stderr, "pushover-demo: %v\n", err)
+	if err := demo(ctx, newScreen(stdout, colourful(stdout)), logTo, *once); err != nil {
+		fmt.Fprintf(stderr, "pushover-demo: %v\n", err)
 		return 1
 	}
 	return 0
 }
 
+// colourful says whether colour is wanted: on a terminal, unless the user says
+// no.
+func colourful(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""
+}
+
 // demo builds the stage, gives the tour, and unless once is set stays until ctx
-// ends.
+// ends. An end of ctx before that of the tour is an error with once only: who
+// asked for the tour alone wants to know that it was not completed.
 func demo(ctx context.Context, s *screen, logTo io.Writer, once bool) (err error) {
 	s.title()
 	setUp, cancel := context.WithTimeout(ctx, tourBudget)
 	defer cancel()
+	unlessStopped := func(err error) error {
+		if ctx.Err() != nil && !once {
+			return nil
+		}
+		return err
+	}
 	st, err := build(setUp, ctx, logTo)
 	if err != nil {
-		return err
+		return unlessStopped(err)
 	}
 	defer func() { err = errors.Join(err, st.close()) }()
 	s.stage(st)
 	if err := tour(setUp, s, st); err != nil {
-		if ctx.Err() != nil {
-			return nil // stopped by the user
-		}
-		return err
+		return unlessStopped(err)
 	}
 	if once {
 		return nil

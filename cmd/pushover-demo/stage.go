@@ -34,8 +34,8 @@ type stage struct {
 
 // build starts the parts, one after the other. setUp bounds the starting, life
 // the running.
-func build(setUp, life context.Context, logTo io.Writer) (st *stage, err error) {
-	st = &stage{events: make(chan *natsgo.Msg, 1024), failed: make(chan error, 1)}
+func build(setUp, life context.Context, logTo io.Writer) (_ *stage, err error) {
+	st := &stage{events: make(chan *natsgo.Msg, 1024), failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, st.close())

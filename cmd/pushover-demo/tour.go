@@ -81,11 +81,9 @@ func tour(ctx context.Context, s *screen, st *stage) error {
 // aftermath waits until the queue is empty and checks that the simulator has
 // nothing to complain of.
 func aftermath(ctx context.Context, s *screen, st *stage) error {
-	err := st.simulator.Wait(ctx, func(pushovertest.State) bool {
-		return len(st.simulator.Queue(deviceName)) == 0
-	})
+	err := st.simulator.Wait(ctx, func(pushovertest.State) bool { return st.simulator.Waiting(deviceName) == 0 })
 	if err != nil {
-		return fmt.Errorf("%d messages are left in the queue: %w", len(st.simulator.Queue(deviceName)), err)
+		return fmt.Errorf("%d messages are left in the queue: %w", st.simulator.Waiting(deviceName), err)
 	}
 	s.step("queue", "empty: deleted only after the bus had confirmed")
 	if v := st.simulator.Violations(); len(v) > 0 {

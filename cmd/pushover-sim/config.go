@@ -38,7 +38,7 @@ func parse(args []string, stdout, _ io.Writer) (config, error) {
 	fs.IntVar(&o.PageSize, "page-size", 1000, "most messages per download, `n`; -1 for no limit")
 	fs.DurationVar(&o.KeepAlive, "keepalive", 30*time.Second, "`time` between two '#' on a stream")
 	fs.DurationVar(&o.Retention, "retention", 21*24*time.Hour, "how long a message waits, `time`")
-	fs.DurationVar(&o.Trial, "trial", 30*24*time.Hour, "`time` that an unlicensed account may use its devices")
+	fs.DurationVar(&o.Trial, "trial", 30*24*time.Hour, "`time` that an unlicensed account may use its devices; 0s for none")
 	fs.BoolVar(&unlicensed, "unlicensed", false, "give the first account no desktop licence")
 	fs.IntVar(&o.MonthlyLimit, "monthly-limit", 10_000, "messages `n` that each application may send through the sending API")
 	fs.Int64Var(&o.FirstID, "first-id", 0, "id `n` of the first message (default: one beyond 2^53)")
@@ -49,6 +49,9 @@ func parse(args []string, stdout, _ io.Writer) (config, error) {
 			printHelp(fs, stdout)
 		}
 		return c, err //nolint:wrapcheck // says all there is to say
+	}
+	if o.Trial == 0 {
+		o.Trial = -1 // 0 means the default there
 	}
 	licensed := !unlicensed
 	o.Licensed = &licensed

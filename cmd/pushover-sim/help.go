@@ -24,8 +24,9 @@ Usage: pushover-sim [flags]
 When it serves, it prints one JSON line:
   {"api_url","stream_url","tls_addr","ca_file","email","password",
    "totp_secret","user_key","app_token"}
-(totp_secret is empty without -twofa). SIGINT or SIGTERM ends it. Exit code 1
-means that it could not serve, 2 that the flags were wrong.
+(totp_secret is empty without -twofa; the host is 127.0.0.1 where it listens on
+every interface). SIGINT or SIGTERM ends it. Exit code 1 means that it could not
+serve, 2 that the flags were wrong.
 
 Flags:
 `

@@ -131,6 +131,36 @@ func TestSecondFactorAndNoTLS(t *testing.T) {
 	}
 }
 
+func TestAnUnlicensedAccountWithoutTrialMayNotReceive(t *testing.T) {
+	for trial, want := range map[string]int{"0s": 403, "-1s": 403, "1h": 200} {
+		p := launch(t, "-listen", "127.0.0.1:0", "-tls-listen", "", "-unlicensed", "-trial", trial, "-log-level", "error")
+		api := p.start["api_url"] + "/1/"
+		var login, device struct{ Secret, ID string }
+		_, body := post(t, api+"users/login.json", url.Values{"email": {p.start["email"]}, "password": {p.start["password"]}})
+		if err := json.Unmarshal([]byte(body), &login); err != nil || login.Secret == "" {
+			t.Fatalf("login: %v in %s", err, body)
+		}
+		_, body = post(t, api+"devices.json", url.Values{"secret": {login.Secret}, "name": {"n"}, "os": {"O"}})
+		if err := json.Unmarshal([]byte(body), &device); err != nil || device.ID == "" {
+			t.Fatalf("register: %v in %s", err, body)
+		}
+		code, body := post(t, api+"devices/"+device.ID+"/update_highest_message.json", url.Values{"secret": {login.Secret}, "message": {"0"}})
+		if code != want {
+			t.Errorf("-trial %s: got %d %s, want %d", trial, code, body, want)
+		}
+		p.stop()
+	}
+}
+
+func TestStartLineNamesAnAddressToConnectTo(t *testing.T) {
+	p := launch(t, "-listen", "0.0.0.0:0", "-tls-listen", "0.0.0.0:0", "-log-level", "error")
+	for key, want := range map[string]string{"api_url": "http://127.0.0.1:", "stream_url": "ws://127.0.0.1:", "tls_addr": "127.0.0.1:"} {
+		if !strings.HasPrefix(p.start[key], want) {
+			t.Errorf("%s: got %s, want %s", key, p.start[key], want)
+		}
+	}
+}
+
 func TestTemporaryCAFileIsRemoved(t *testing.T) {
 	p := launch(t, "-listen", "127.0.0.1:0", "-tls-listen", "127.0.0.1:0", "-log-level", "error")
 	ca := p.start["ca_file"]

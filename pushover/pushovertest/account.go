@@ -64,11 +64,12 @@ func (s *Server) Account() Account {
 
 // AddAccount makes a further account with a user key and an application of
 // its own. An e-mail address that exists already gets its password and second
-// factor replaced.
+// factor replaced. Whoever was refused before may try the same again.
 func (s *Server) AddAccount(email, password string, twofa bool) Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.bump()
+	s.manners.forgiveLogins()
 	if a := s.accountByEmail(email); a != nil {
 		a.Password, a.TOTPSecret, a.lastStep = password, "", 0
 		if twofa {

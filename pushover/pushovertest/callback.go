@@ -11,7 +11,8 @@ import (
 )
 
 // callBack tells the sender's URL about an acknowledgement, once [receipts].
-// Only loopback is called: a simulator does not reach out.
+// Only loopback is called, and no redirect followed: a simulator does not
+// reach out.
 func (s *Server) callBack(r *receipt) {
 	u, err := url.Parse(r.message.Callback)
 	if r.message.Callback == "" || err != nil || s.closed || !loopback(u.Hostname()) {
@@ -51,14 +52,21 @@ func (s *Server) post(target string, form url.Values) bool {
 		return false
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	transport := &http.Transport{DisableKeepAlives: true}
-	res, err := (&http.Client{Transport: transport}).Do(req)
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		s.log.Warn("callback failed")
 		return false
 	}
 	_ = res.Body.Close() // nothing of it is read
-	return res.StatusCode < 300
+	if res.StatusCode >= 300 {
+		s.log.Warn("callback failed", "status", res.StatusCode)
+		return false
+	}
+	return true
 }
 
 func loopback(host string) bool {

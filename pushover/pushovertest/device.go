@@ -16,6 +16,7 @@ type device struct {
 	account  *account
 	disabled bool
 	queue    []queued // ascending by id
+	listed   []string // ids of the first of queue, as many as were asked for
 	stream   *stream  // the live one, or nil
 	logins   int
 

@@ -138,6 +138,30 @@ func TestTrialEndsAndLicenceHelps(t *testing.T) {
 	})
 }
 
+// The stream says at its next keep-alive what a download would say at once.
+func TestTrialThatEndsReachesAConnectedStream(t *testing.T) {
+	no := false
+	for _, silent := range []bool{false, true} {
+		bubble(t, pushovertest.Options{Licensed: &no, Trial: 90 * time.Second}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+			s.StopKeepAlive(silent)
+			d := s.AddDevice("nas")
+			ws := c.stream(d)
+			if !silent {
+				ws.want("#", "#")
+			}
+			ws.want("E", "close 1000")
+			if st := s.State().Device("nas"); st.Connected || !st.Disabled {
+				t.Errorf("silent %v: got %+v, want it disabled and gone", silent, st)
+			}
+			s.SetLicensed(true)
+			ws = c.stream(d)
+			s.Send(pushovertest.Outgoing{Message: "x"})
+			ws.want("!")
+			wantViolations(t, s)
+		})
+	}
+}
+
 func TestDisabledDevice(t *testing.T) {
 	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 		d := s.AddDevice("nas")

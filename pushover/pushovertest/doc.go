@@ -51,7 +51,9 @@
 // without evidence: an acknowledgement after expiry is accepted and noted; a
 // session rejected at download or deletion is a 400, a disabled device a 403;
 // a wrong second factor is a 412 again; an expired ttl does not remove a
-// message from a queue; no '!' is sent at login for what waits already.
+// message from a queue; no '!' is sent at login for what waits already; a page
+// holds the lowest ids of the queue; a stream hears of the end of the trial
+// when its next '#' is due.
 //
 // # Trouble
 //
@@ -69,8 +71,16 @@
 //
 // # Control over HTTP
 //
-// Everything a test can do in Go can be done by POST /sim/messages, frames,
-// faults, accounts, groups, devices and settings, and looked at by GET
-// /sim/state and /sim/violations. The help of pushover-sim lists the fields.
-// There is no protection: who reaches the service controls it.
+// Messages, frames, faults, accounts, groups, devices and settings are made and
+// changed by POST /sim/ and their name, and looked at by GET /sim/state and
+// /sim/violations. The help of pushover-sim lists the fields. There is no
+// protection: who reaches the service controls it.
+//
+// Some things are for Go only. There is no call like [Server.Wait]: a program
+// asks for the state again and again. Nor like [Server.AddDevice]: it logs in
+// and registers, and finds the welcome message. Messages have no
+// [Outgoing].Callback, which the sending side takes, and are refused where Go
+// would send nonsense: with an unknown priority, or to a device that is not
+// there. Of the [Options] only page size and licence can be changed later, and
+// pushover-sim has no flag for MaxDevices. And there is no virtual time.
 package pushovertest

@@ -54,17 +54,33 @@ func (s *Server) Queue(name string) []string {
 	defer s.mu.Unlock()
 	for _, d := range s.named(name) {
 		s.expire(d)
-		return d.ids()
+		return slices.Clone(d.ids())
 	}
 	return nil
 }
 
-func (d *device) ids() []string {
-	out := make([]string, len(d.queue))
-	for i, q := range d.queue {
-		out[i] = strconv.FormatInt(q.id, 10)
+// Waiting is the length of the Queue of that name, 0 without one. It costs the
+// same however much waits.
+func (s *Server) Waiting(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.named(name) {
+		s.expire(d)
+		return len(d.queue)
 	}
-	return out
+	return 0
+}
+
+// ids lists the queue, never nil. Every state shares the list: each id is
+// written once, however often a test looks, and nothing of it changes later.
+func (d *device) ids() []string {
+	if d.listed == nil {
+		d.listed = make([]string, 0, len(d.queue))
+	}
+	for _, q := range d.queue[len(d.listed):] {
+		d.listed = append(d.listed, strconv.FormatInt(q.id, 10))
+	}
+	return slices.Clip(d.listed)
 }
 
 // expire drops what has waited longer than the retention. Arrival order is id
@@ -86,8 +102,9 @@ func (s *Server) expire(d *device) {
 func (d *device) drop(n int) {
 	clear(d.queue[:n]) // lets the messages go
 	d.queue = d.queue[n:]
+	d.listed = d.listed[min(n, len(d.listed)):]
 	if len(d.queue) == 0 {
-		d.queue = nil
+		d.queue, d.listed = nil, nil
 	}
 }
 
@@ -149,7 +166,7 @@ func (s *Server) userObject(a *account) map[string]any {
 	return map[string]any{
 		"quiet_hours": false, "quick_quiet_until": nil,
 		"is_android_licensed": false, "is_ios_licensed": false, "is_desktop_licensed": a.licensed,
-		"email": a.Email, "created_at": a.created.Unix(), "first_email_alias": "sim" + a.UserKey[len(a.UserKey)-6:],
+		"email": a.Email, "created_at": a.created.Unix(), "first_email_alias": "sim" + a.UserKey[max(0, len(a.UserKey)-6):],
 		"show_tipjar": "1", "show_team_ad": "1",
 	}
 }

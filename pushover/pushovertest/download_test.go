@@ -256,6 +256,17 @@ func TestDownloadDescribesUserAndDevice(t *testing.T) {
 	})
 }
 
+// A user key is whatever the test says, of the real form or not.
+func TestDownloadWithAShortUserKey(t *testing.T) {
+	bubble(t, pushovertest.Options{UserKey: "u1"}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+		a := c.download(s.AddDevice("n"))
+		user, _ := a.body["user"].(map[string]any)
+		if !a.ok() || user["first_email_alias"] != "simu1" {
+			t.Errorf("got %v, %d %s", a.err, a.status, a.raw)
+		}
+	})
+}
+
 func TestIconsAndSounds(t *testing.T) {
 	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 		d := s.AddDevice("n")

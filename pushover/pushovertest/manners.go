@@ -229,6 +229,13 @@ func (m *manners) forgive() {
 	}
 }
 
+// forgiveLogins forgets, besides, which passwords were wrong: one of them may
+// have become right.
+func (m *manners) forgiveLogins() {
+	m.forgive()
+	clear(m.passwords)
+}
+
 // forgiveFaults forgets refusals that were scripted.
 func (m *manners) forgiveFaults() {
 	for k, n := range m.rejected {

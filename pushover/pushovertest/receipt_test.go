@@ -2,9 +2,12 @@ package pushovertest_test
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,6 +215,54 @@ func TestCallbackIsCalledOnce(t *testing.T) {
 	if err != nil || len(calls) != 0 {
 		t.Errorf("got %v and %d more calls", err, len(calls))
 	}
+}
+
+// A callback may only ring at home: where it is told to go instead is not
+// gone to, be that loopback or not.
+func TestCallbackFollowsNoRedirect(t *testing.T) {
+	said := make(lines, 100)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		said <- "followed with " + r.Method
+	}))
+	defer elsewhere.Close()
+	for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect} {
+		sink := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
+		s := pushovertest.New(pushovertest.Options{Logger: slog.New(slog.NewTextHandler(said, nil))})
+		s.StartPipe()
+		d := s.AddDevice("n")
+		m := emergency(0, 0)
+		m.Callback = sink.URL
+		sent := s.Send(m)
+		newCaller(t, s).acknowledge(d, sent.Receipt)
+		if got := said.next("callback failed", "followed"); !strings.Contains(got, "callback failed") || !strings.Contains(got, strconv.Itoa(status)) {
+			t.Errorf("%d: got %q, want the failure of the callback", status, got)
+		}
+		if r, _ := s.Receipt(sent.Receipt); r.CalledBack {
+			t.Errorf("%d: the receipt counts as called back", status)
+		}
+		s.Close()
+		sink.Close()
+	}
+}
+
+// lines takes what a log says, line by line.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+// next waits for a line that holds one of these texts.
+func (l lines) next(texts ...string) string {
+	for line := range l {
+		for _, text := range texts {
+			if strings.Contains(line, text) {
+				return line
+			}
+		}
+	}
+	return ""
 }
 
 func TestCloseStopsRetries(t *testing.T) {

@@ -16,6 +16,15 @@ import (
 // An endpoint is where the service can be reached.
 type endpoint struct{ address string }
 
+// endpointOf tells where to connect. One that listens on every interface is
+// reached by loopback: the unspecified address is none to connect to.
+func endpointOf(a net.Addr) *endpoint {
+	if tcp, ok := a.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return &endpoint{net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))}
+	}
+	return &endpoint{a.String()}
+}
+
 // Ports of the service inside the network of StartPipe.
 const (
 	pipePlainPort  = 80
@@ -27,7 +36,8 @@ const (
 func (s *Server) Start() error { return s.StartOn("127.0.0.1:0", "127.0.0.1:0") }
 
 // StartOn serves on the given addresses; "" leaves that one out. If it fails,
-// nothing is served.
+// nothing is served. On every interface, as with ":8800", the service tells
+// its address as 127.0.0.1.
 func (s *Server) StartOn(plain, secure string) error {
 	var lp, ls net.Listener
 	var err error
@@ -83,11 +93,11 @@ func (s *Server) start(plain, secure net.Listener) error {
 		return errClosed
 	}
 	if plain != nil {
-		s.plain = &endpoint{plain.Addr().String()}
+		s.plain = endpointOf(plain.Addr())
 		s.serveOn(plain, plain)
 	}
 	if secure != nil {
-		s.secure = &endpoint{secure.Addr().String()}
+		s.secure = endpointOf(secure.Addr())
 		s.serveOn(secure, tls.NewListener(secure, s.authority.serverConfig()))
 	}
 	return nil

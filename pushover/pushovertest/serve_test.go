@@ -91,6 +91,26 @@ func TestAddressesAndWhatIsNotServed(t *testing.T) {
 	}
 }
 
+// No client can connect to "any address", so that is never told.
+func TestEveryInterfaceIsToldAsLoopback(t *testing.T) {
+	for _, host := range []string{"0.0.0.0", ""} {
+		s := pushovertest.New(pushovertest.Options{})
+		if err := s.StartOn(host+":0", host+":0"); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(s.APIURL(), "http://127.0.0.1:") || !strings.HasPrefix(s.StreamURL(), "ws://127.0.0.1:") ||
+			!strings.HasPrefix(s.TLSAddr(), "127.0.0.1:") {
+			t.Errorf("host %q: got %s, %s and %s, want 127.0.0.1", host, s.APIURL(), s.StreamURL(), s.TLSAddr())
+		}
+		c := newCaller(t, s)
+		c.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		if a, err := request(t.Context(), c, http.MethodGet, s.APIURL()+"/sim/state"); err != nil || a.status != 200 {
+			t.Errorf("host %q: got %v, %d from what was told", host, err, a.status)
+		}
+		s.Close()
+	}
+}
+
 func TestPortInUseIsAClearErrorAndServesNothing(t *testing.T) {
 	busy := strings.TrimPrefix(started(t).APIURL(), "http://")
 	for _, addresses := range [][2]string{{busy, ""}, {"127.0.0.1:0", busy}} {

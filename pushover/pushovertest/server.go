@@ -26,7 +26,8 @@ type Options struct {
 	// Licensed says whether the first account has a desktop licence. Nil means yes.
 	Licensed *bool
 	// Trial is how long an account without licence may use its devices,
-	// counted from its first registration. 0 means 30 days, negative none.
+	// counted from its first registration. 0 means 30 days, negative none. A
+	// connected stream hears of the end, by 'E', when its next '#' is due.
 	Trial time.Duration
 	// FirstID is the id of the first message. 0 means one far beyond 2^53.
 	FirstID int64

@@ -44,7 +44,8 @@ type DeviceState struct {
 	Name string `json:"name"`
 	// Account is the e-mail address.
 	Account string `json:"account"`
-	// Queue holds the ids not deleted yet, ascending.
+	// Queue holds the ids not deleted yet, ascending. States share it: it is
+	// to be read only. [Server.Queue] gives a copy.
 	Queue []string `json:"queue"`
 	// Connected says that a stream has logged in and is open.
 	Connected bool `json:"connected"`
@@ -111,7 +112,8 @@ func (s *Server) Requests(op string) int {
 // Wait returns nil as soon as cond holds. It looks at every change of state
 // and never polls; changes that come while cond is working are looked at
 // together. What changes by mere passing of time, such as expiry, is seen at
-// the next change. It ends with an error when ctx or the server does.
+// the next change. It ends with an error when ctx or the server does. A
+// look costs the number of devices and receipts, not that of messages.
 func (s *Server) Wait(ctx context.Context, cond func(State) bool) error {
 	for {
 		s.mu.Lock()

@@ -262,7 +262,8 @@ func (st *stream) login(text string) {
 	s.log.Info("stream logged in", "device", d.name)
 }
 
-// writeLoop sends what is pushed, and '#' at every interval once logged in.
+// writeLoop sends what is pushed, and at every interval once logged in '#', or
+// 'E' if the device may not be used any more.
 // It has the last word: when it ends the connection is closed.
 func (st *stream) writeLoop() {
 	s := st.server
@@ -277,6 +278,9 @@ func (st *stream) writeLoop() {
 			return
 		case <-tick.C:
 			s.mu.Lock()
+			if st.device != nil {
+				s.enforce(st.device) // nothing else tells a stream that the trial is over
+			}
 			if st.device != nil && !s.silent {
 				st.push(frame{kind: frameBinary, payload: "#"})
 			}

@@ -25,7 +25,7 @@ const (
 	// than 1 will never succeed and must not be repeated unchanged (wire
 	// reference 7). Unchanged means the same method, path and parameters
 	// within an hour. Forgiven when the cause went away: a device enabled or
-	// removed, a licence bought, a scripted fault cleared.
+	// removed, a licence bought, an account replaced, a scripted fault cleared.
 	RuleRepeated Rule = "repeated-rejected-request"
 	// RuleEarlyRetry: after a 5xx or a connection closed without a whole
 	// answer, the same method and path not sooner than 5 s later (wire
@@ -57,7 +57,8 @@ const (
 	// (wire reference 4.4 and 7).
 	RulePolling Rule = "polling"
 	// RulePassword: a password that was refused must not be tried again,
-	// whatever second factor comes with it (wire reference 2.1 and 7).
+	// whatever second factor comes with it (wire reference 2.1 and 7). Forgiven
+	// when an account was added or replaced.
 	RulePassword Rule = "repeated-password"
 )
 
@@ -79,11 +80,13 @@ func (s *Server) Violations() []Violation {
 	return slices.Clone(s.manners.violations)
 }
 
-// ClearViolations forgets what was listed so far.
+// ClearViolations forgets what was listed so far. What is accused only once
+// will be accused once more.
 func (s *Server) ClearViolations() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.manners.violations = nil
+	clear(s.manners.once)
 	s.bump()
 }
 

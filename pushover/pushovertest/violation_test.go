@@ -50,6 +50,24 @@ func TestConnectionsRule(t *testing.T) {
 	}
 }
 
+// Connections that are closed when the rule looks were in use all the same if
+// their answers were taken well after the third had appeared.
+func TestConnectionsRuleKnowsOpenFromClosing(t *testing.T) {
+	for delay, want := range map[time.Duration][]pushovertest.Rule{
+		200 * time.Millisecond: nil, // may just have been closing
+		500 * time.Millisecond: {pushovertest.RuleConnections},
+	} {
+		bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+			c.http.Transport = &http.Transport{DialContext: s.DialContext, DisableKeepAlives: true}
+			d := s.AddDevice("n")
+			s.Fault(pushovertest.Fault{On: "GET messages", Delay: delay})
+			hold(c, d, 3)
+			pass(time.Minute)
+			wantViolations(t, s, want...)
+		})
+	}
+}
+
 func TestConnectionsThatFollowEachOtherAreFine(t *testing.T) {
 	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 		d := s.AddDevice("n")
@@ -258,6 +276,21 @@ func TestUnseenDeleteRule(t *testing.T) {
 		wantViolations(t, s)
 		c.deleteThrough(d, sent[3].IDs[0]) // not on the page
 		wantViolations(t, s, pushovertest.RuleUnseenDelete)
+	})
+}
+
+// What was passed once stays passed, whatever is repeated or comes late.
+func TestUnseenDeleteRuleRemembersTheHighestDeletion(t *testing.T) {
+	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+		d := s.AddDevice("n")
+		sent := s.SendN(3, pushovertest.Outgoing{Message: "x"})
+		c.download(d)
+		for _, id := range []string{sent[2].IDs[0], sent[0].IDs[0], sent[1].IDs[0], "0", sent[2].IDs[0]} {
+			if a := c.deleteThrough(d, id); !a.ok() {
+				t.Errorf("delete through %s: got %s", id, a.raw)
+			}
+		}
+		wantViolations(t, s)
 	})
 }
 
