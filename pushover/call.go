@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,7 +34,7 @@ type request struct {
 	form       []field
 	private    []string // what no error may show, beside the credentials
 	limit      int64    // of the body
-	endless    bool     // the time limit is on silence, not on the whole
+	long       bool     // may take longer than Timeout while it makes progress
 
 	// read takes the body of a 2xx answer. For a file, any 4xx is a verdict on
 	// the request; else only a JSON document in the service's form is.
@@ -43,6 +44,14 @@ type request struct {
 
 // errAborted ends a request that took too long.
 var errAborted = errors.New("no reply in time")
+
+// A long answer must bring this many bytes within each Timeout, and end within so
+// many Timeouts: else one that trickles would hold its turn, and as a probe all
+// other calls, for ever.
+const (
+	progressStep = 64 << 10
+	longestCall  = 20
+)
 
 // call sends a request when it may be sent, and does the bookkeeping around it.
 func (c *Client) call(ctx context.Context, rq *request) error {
@@ -67,7 +76,7 @@ func (c *Client) call(ctx context.Context, rq *request) error {
 	if errors.As(err, &refusal) && refusal.rejected() {
 		c.rejected.add(print, refusal)
 	}
-	leave(outcomeOf(err))
+	leave(outcomeOf(ctx, err))
 	c.report(ctx, RequestInfo{Op: rq.op, Status: status, Duration: took, Err: err})
 	return err
 }
@@ -76,7 +85,7 @@ func notSent(e *APIError) error {
 	return fmt.Errorf("not sent again unchanged, last answer: %w", e)
 }
 
-func outcomeOf(err error) outcome {
+func outcomeOf(ctx context.Context, err error) outcome {
 	e := (*APIError)(nil)
 	isAnswer := errors.As(err, &e)
 	var after time.Duration
@@ -90,11 +99,15 @@ func outcomeOf(err error) outcome {
 		return outcome{verdictLimited, after}
 	case errors.Is(err, ErrUnavailable):
 		return outcome{verdictTrouble, after}
+	case isAnswer && e.HTTPStatus == http.StatusNotFound && (e.Op == opIcon || e.Op == opSound):
+		return outcome{verdict: verdictMissing}
 	case isAnswer:
 		return outcome{verdict: verdictRejected}
 	case errors.Is(err, errMessageID):
 		return outcome{verdict: verdictAnswered}
-	default: // the caller's context ended
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return outcome{verdict: verdictLate}
+	default: // the caller's context was cancelled
 		return outcome{verdict: verdictNone}
 	}
 }
@@ -123,6 +136,10 @@ func (c *Client) send(ctx context.Context, rq *request) (status int, err error) 
 	defer abort(nil)
 	timer := time.AfterFunc(c.o.Timeout, func() { abort(errAborted) })
 	defer timer.Stop()
+	if rq.long && c.o.Timeout < math.MaxInt64/longestCall {
+		whole := time.AfterFunc(longestCall*c.o.Timeout, func() { abort(errAborted) })
+		defer whole.Stop()
+	}
 
 	req, err := c.build(limited, rq)
 	if err != nil {
@@ -135,8 +152,8 @@ func (c *Client) send(ctx context.Context, rq *request) (status int, err error) 
 	defer func() { _ = resp.Body.Close() }()
 
 	body := &bodyReader{r: resp.Body, left: rq.limit}
-	if rq.endless {
-		body.onRead = func() { timer.Reset(c.o.Timeout) }
+	if rq.long {
+		body.onProgress = func() { timer.Reset(c.o.Timeout) }
 	}
 	err = rq.answer(resp, body)
 	switch {
@@ -209,17 +226,18 @@ func (rq *request) failure(ctx, limited context.Context, cause error) error {
 
 // A bodyReader bounds an answer and remembers what ended it.
 type bodyReader struct {
-	r      io.Reader
-	left   int64
-	onRead func()
-	err    error // other than io.EOF
+	r          io.Reader
+	left       int64
+	onProgress func() // after every progressStep bytes
+	progress   int    // since the last one
+	err        error  // other than io.EOF
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	if int64(len(p)) > b.left+1 {
+	if int64(len(p))-1 > b.left {
 		p = p[:b.left+1] // one more than allowed tells a full body from a longer one
 	}
 	n, err := b.r.Read(p)
@@ -227,8 +245,9 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		b.err = ErrTooLarge
 		return n - 1, b.err
 	}
-	if b.onRead != nil && n > 0 {
-		b.onRead()
+	if b.progress += n; b.progress >= progressStep && b.onProgress != nil {
+		b.progress = 0
+		b.onProgress()
 	}
 	if err != nil && err != io.EOF {
 		b.err = err

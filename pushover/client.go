@@ -21,7 +21,10 @@ import (
 //     first, then twice as long each time, with jitter, up to 5 minutes, and then
 //     one call goes ahead as a probe while the others keep waiting; a success
 //     lets all of them go. After 429 the wait is at least a minute, and as long as
-//     the service asks;
+//     the service asks. If a call's own deadline passes before the reply, the
+//     others wait 5 seconds; cancelling it costs nothing;
+//   - ten rejections in a row count as a failure, since the service blocks who
+//     sends many bad requests; a missing icon or sound is not counted;
 //   - a request that was rejected is not sent again by the same Client: the same
 //     error is returned at once. [Client.WithCredentials] makes a Client that
 //     has forgotten the rejections;
@@ -69,9 +72,9 @@ func (c *Client) Credentials() Credentials { return c.o.Credentials }
 // share its connections.
 func (c *Client) Close() { c.link.transport.CloseIdleConnections() }
 
-// Format implements [fmt.Formatter]: printing a Client shows the device's name
-// and nothing else.
-func (c *Client) Format(f fmt.State, _ rune) {
+// Format implements [fmt.Formatter]: printing a Client, or a copy of one, shows
+// the device's name and nothing else.
+func (c Client) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "pushover.Client(%s)", cleanText(c.o.Credentials.DeviceName))
 }
 

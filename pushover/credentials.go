@@ -121,7 +121,9 @@ func (c Credentials) Encode() []byte {
 
 // Save writes the document so that whatever happens, the file holds either the
 // old content or the new: to a temporary file in the same directory, synced, and
-// then renamed. Mode is 0600; a missing directory is made with mode 0700.
+// then renamed, and the rename synced where the system can. Mode is 0600; a
+// missing directory is made with mode 0700. On Windows the modes mean nothing, and
+// the directory's access rights count.
 func (c Credentials) Save(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -141,16 +143,4 @@ func (c Credentials) Save(path string) error {
 		return fmt.Errorf("save credentials: %w", err)
 	}
 	return syncDir(dir)
-}
-
-// syncDir makes the rename itself durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) // #nosec G304 -- the path is the caller's choice
-	if err != nil {
-		return fmt.Errorf("save credentials: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("save credentials: sync directory: %w", err)
-	}
-	return nil
 }

@@ -28,8 +28,9 @@
 //   - Nothing is deleted but by DeleteThrough, and by Listen after its function
 //     accepted a message. A crash in between brings a message again, and never
 //     loses one: deal with a message durably, then delete.
-//   - Ids are exact 64-bit integers. A batch holds the lowest ids of the queue,
-//     sorted, so that deleting through its last never deletes anything unseen.
+//   - Ids are exact 64-bit integers. A batch holds the lowest ids of what the
+//     service sent, sorted, so that deleting through its last never deletes
+//     anything of that download unseen.
 //   - Memory is bounded, however long the backlog and whatever the other side
 //     sends: see [Options] for the limits. What exceeds them gives [ErrTooLarge].
 //   - Unknown members of a message are kept in [Message.Raw], unknown signals of
@@ -37,16 +38,17 @@
 //   - The service's manners are kept inside the [Client], whatever the caller
 //     does: two connections at most, no rejected request twice, 5 seconds and more
 //     after a failure, Retry-After, a User-Agent everywhere.
-//   - No error, log line or printed value shows the session secret, the device
-//     id, a password, a code, a key, a receipt or a URL with a query. [Secret],
-//     [DeviceID] and [E2EEKey] print as REDACTED wherever fmt, log/slog and
-//     encoding/json can see their type: keep them in exported fields, since
-//     fmt prints unexported ones past all methods.
+//   - No error or log line shows the session secret, the device id, a password,
+//     a code, a key, a receipt or a URL with a query. [Secret], [DeviceID] and
+//     [E2EEKey] print as REDACTED wherever fmt, log/slog and encoding/json ask
+//     their methods: see [Secret] for where they do not. A [Message] prints as
+//     it is, receipt and all.
 //
 // What is not guaranteed: exactly-once handling is the caller's, by message id; a
-// message that waits for more than 21 days is dropped by the service; and a
-// message that the service takes in with an id lower than one already deleted
-// through would be lost with it, which nobody has seen happen.
+// message that waits for more than 21 days is dropped by the service. And since
+// the service deletes everything up to an id, two things that nobody has seen
+// happen would lose messages: one taken in with an id lower than one already
+// deleted through, and a download that leaves out a lower id than it brings.
 //
 // # Errors
 //
@@ -66,9 +68,11 @@
 //	    device_id)                         LoadCredentials(path) to get stored ones
 //	secret, device_id                      Client.Credentials, Credentials.Save
 //	login(email, password)                 Client.Login(ctx, email, password, code)
-//	register_device(name)                  Client.RegisterDevice(ctx, name)
+//	register_device(name)                  Client.WithCredentials with the new secret,
+//	                                       then RegisterDevice(ctx, name)
 //	retrieve_message(), messages           Client.Download(ctx); Client.Messages(ctx) for all
-//	clear_server_messages()                Client.DeleteThrough(ctx, batch.Last())
+//	clear_server_messages()                Client.DeleteThrough(ctx, batch.Last()), unless
+//	                                       the batch is empty
 //	acknowledge_message(receipt)           Client.Acknowledge(ctx, receipt)
 //	listen(on_msg_receipt)                 Client.Listen(ctx, handle)
 //	listen_async(on_msg_receipt)           Client.StartListening(ctx, handle)

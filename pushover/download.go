@@ -31,7 +31,7 @@ func (c *Client) Download(ctx context.Context) (*Batch, error) {
 	err := c.call(ctx, &request{
 		op: opMessages, method: http.MethodGet, path: []string{"1", "messages.json"},
 		form:  []field{{"secret", cr.Secret.Reveal()}, {"device_id", cr.DeviceID.Reveal()}},
-		limit: c.o.MaxBody, endless: true,
+		limit: c.o.MaxBody, long: true,
 		read: func(body io.Reader, _ http.Header) (err error) {
 			b, err = readBatch(body, c.o.MaxBatch, c.o.MaxBatchBytes)
 			return err

@@ -166,7 +166,8 @@ func TestAcknowledgeOfAnUnknownReceiptDoesNotBlameTheSession(t *testing.T) {
 		if !errors.As(err, &e) || errors.Is(err, pushover.ErrSessionRejected) || pushover.Retryable(err) {
 			w.Errorf("got %v, want an APIError that is not about the session", err)
 		}
-		if err := w.client.Acknowledge(w.Context(), "../../x"); err == nil || errors.As(err, &e) && e == nil {
+		var answer *pushover.APIError
+		if err := w.client.Acknowledge(w.Context(), "../../x"); err == nil || errors.As(err, &answer) {
 			w.Errorf("malformed receipt: got %v, want an error without a request", err)
 		}
 		if got := w.sim.Requests("POST acknowledge"); got != 1 {

@@ -46,7 +46,9 @@ type StreamState struct {
 // goroutine, one at a time, and must not block.
 type Follower struct {
 	// Wake asks for a full download: after every login on a stream, since
-	// messages may have come while there was none, and at every '!'.
+	// messages may have come while there was none; at the first signal, since
+	// only that proves that the service had the login and signals what comes
+	// from then on; and at every '!'. Nil to ignore.
 	Wake func()
 
 	Signal func(Signal)      // every signal, before Wake; nil to ignore
@@ -67,8 +69,11 @@ const defaultStable = time.Minute
 //   - after R, and after a stream that held for Follower.Stable, within 1 to 5 s
 //     at random, since the service sends R to many clients at once;
 //   - otherwise after 5 to 10 s, then twice as long each time up to 5 minutes;
-//   - not before the service's Retry-After is over;
-//   - at once when this machine wakes up from sleep.
+//   - at once when this machine wakes up from sleep;
+//   - but never before the service's Retry-After is over.
+//
+// After sleep and silence the idle REST connections are closed too: they are as
+// likely to be dead as the stream was.
 //
 // The signals of a stream that has been given up are not looked at: an A for
 // the old one, displaced by our own new one, means nothing.
@@ -81,6 +86,9 @@ func (c *Client) follow(ctx context.Context, f Follower, wall func() time.Time) 
 		return err
 	}
 	setDefault(&f.Stable, defaultStable)
+	if f.Wake == nil {
+		f.Wake = func() {}
+	}
 	r := follower{Client: c, Follower: f, wall: wall, pause: newPause(), log: troubleLog{log: c.log, what: "stream"}}
 	return r.run(ctx)
 }
@@ -111,13 +119,18 @@ func (r *follower) run(ctx context.Context) error {
 		case errors.Is(last.err, ErrLoginNeeded), errors.Is(last.err, ErrTakenOver):
 			return last.err
 		}
-		wait := max(r.pause.next(last), retryAfterOf(last.err))
+		asked := retryAfterOf(last.err)
+		wait := max(r.pause.next(last), asked)
+		if last.reason == ReasonSleep || last.reason == ReasonSilence {
+			r.link.transport.CloseIdleConnections()
+		}
 		if last.reason == ReasonSleep {
 			continue
 		}
 		r.log.failed(ctx, last.reason, last.err)
 		r.state(StreamState{Phase: PhaseWaiting, Reason: last.reason, Err: last.err, RetryAt: time.Now().Add(wait)})
-		if r.sleep(ctx, wait) {
+		if r.rest(ctx, wait, asked) {
+			r.link.transport.CloseIdleConnections()
 			last.reason, last.err = ReasonSleep, nil
 		}
 		if ctx.Err() != nil {
@@ -141,7 +154,18 @@ func (r *follower) state(s StreamState) {
 	}
 }
 
-// sleep waits; it returns true if the machine slept meanwhile.
+// rest waits for d. If the machine sleeps meanwhile, it returns true when asked is
+// over by the wall clock, which went on during the sleep.
+func (r *follower) rest(ctx context.Context, d, asked time.Duration) (slept bool) {
+	allowed := r.wall().Round(0).Add(asked)
+	for d > 0 && r.sleep(ctx, d) {
+		slept = true
+		d = allowed.Sub(r.wall().Round(0))
+	}
+	return slept
+}
+
+// sleep waits; it returns true at once when the machine has slept.
 func (r *follower) sleep(ctx context.Context, d time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -180,7 +204,8 @@ func (r *follower) listen(ctx context.Context, s *Stream) ending {
 		if err != nil {
 			return r.ended(start, lastSignal, ending{reason: reasonOf(err), err: err})
 		}
-		if lastSignal.IsZero() {
+		first := lastSignal.IsZero()
+		if first {
 			r.log.recovered(ctx)
 			r.state(StreamState{Phase: PhaseLive})
 		}
@@ -189,14 +214,15 @@ func (r *follower) listen(ctx context.Context, s *Stream) ending {
 			r.Signal(sig)
 		}
 		switch sig {
-		case SignalMessage:
-			r.Wake()
 		case SignalReload:
 			return r.ended(start, lastSignal, ending{reason: ReasonReload})
 		case SignalError:
 			return ending{err: ErrLoginNeeded}
 		case SignalTakenOver:
 			return ending{err: ErrTakenOver}
+		}
+		if first || sig == SignalMessage {
+			r.Wake()
 		}
 	}
 }

@@ -67,7 +67,7 @@ func (f *following) waits() (reasons []string, waits []time.Duration) {
 	return reasons, waits
 }
 
-func TestFollowWakesAtEveryConnectAndEverySignal(t *testing.T) {
+func TestFollowWakesAtEveryConnectFirstSignalAndMessage(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
 		f := w.follow(nil)
 		w.untilLogins(1)
@@ -79,8 +79,8 @@ func TestFollowWakesAtEveryConnectAndEverySignal(t *testing.T) {
 		if err := f.stop(); !errors.Is(err, errStop) {
 			w.Errorf("got %v, want the context's cause", err)
 		}
-		if f.wakes != 4 {
-			w.Errorf("got %d wake-ups, want 4: two connects and two '!'", f.wakes)
+		if f.wakes != 5 {
+			w.Errorf("got %d wake-ups, want 5: two connects, two '!' of which one came first, and the first '#' of the second stream", f.wakes)
 		}
 		if !slices.Contains(f.seen, '?') {
 			w.Errorf("got signals %v, want the unknown one too", f.seen)
@@ -109,6 +109,9 @@ func TestPermanentSignalsEndFollowing(t *testing.T) {
 			}
 			if got := w.sim.State().Device("nas-1"); got.Logins != 1 || got.Connected {
 				w.Errorf("%s: got %+v, want no second login and no connection", signal, got)
+			}
+			if f.wakes != 1 {
+				w.Errorf("%s: got %d wake-ups, want none but for the connect", signal, f.wakes)
 			}
 			f.cancel(nil)
 		})
@@ -216,16 +219,18 @@ func TestReasonsOfReconnecting(t *testing.T) {
 	}
 }
 
-func TestRateLimitOfTheStreamIsHonoured(t *testing.T) {
-	simulate(t, pushovertest.Options{}, func(w *world) {
-		w.sim.Fault(pushovertest.Fault{On: "stream", Status: 429, RetryAfter: 20 * time.Minute, Count: 1})
-		f := w.follow(nil)
-		w.untilLogins(1)
-		_ = f.stop()
-		if _, waits := f.waits(); waits[0] != 20*time.Minute {
-			w.Errorf("got a wait of %v, want 20 min", waits)
-		}
-	})
+func TestRetryAfterOfTheStreamIsHonoured(t *testing.T) {
+	for _, status := range []int{429, 503} {
+		simulate(t, pushovertest.Options{}, func(w *world) {
+			w.sim.Fault(pushovertest.Fault{On: "stream", Status: status, RetryAfter: 20 * time.Minute, Count: 1})
+			f := w.follow(nil)
+			w.untilLogins(1)
+			_ = f.stop()
+			if _, waits := f.waits(); waits[0] != 20*time.Minute {
+				w.Errorf("%d: got a wait of %v, want 20 min", status, waits)
+			}
+		})
+	}
 }
 
 // A service that answers every login with R must not be visited every few
@@ -246,63 +251,17 @@ func TestEndlessReloadsCountAsTrouble(t *testing.T) {
 	})
 }
 
-func TestWakingUpFromSleepReconnectsAtOnce(t *testing.T) {
-	for _, connected := range []bool{true, false} {
-		simulate(t, pushovertest.Options{}, func(w *world) {
-			if !connected { // and so in a long wait
-				w.sim.Fault(pushovertest.Fault{On: "stream", Drop: "before", Count: 7})
-			}
-			wall := make(chan time.Duration, 1)
-			wall <- 0
-			f := w.follow(func() time.Time {
-				ahead := <-wall
-				wall <- ahead
-				return time.Now().Add(ahead)
-			})
-			if connected {
-				w.untilLogins(1)
-			} else {
-				w.until(func(s pushovertest.State) bool { return s.Requests["stream"] == 7 })
-			}
-			synctest.Wait() // until the clock is being watched
-			before := w.sim.State().Device("nas-1").Logins
-			<-wall
-			wall <- time.Hour // the machine slept
-			start := time.Now()
-			w.untilLogins(before + 1)
-			if took := time.Since(start); took > 6*time.Second {
-				w.Errorf("connected %v: got a new login after %s, want it at once", connected, took)
-			}
-			_ = f.stop()
-			slept := func(s timedState) bool {
-				return s.Phase == pushover.PhaseConnecting && s.Reason == pushover.ReasonSleep
-			}
-			if !slices.ContainsFunc(f.states, slept) {
-				w.Errorf("connected %v: got states %+v, want the reason sleep", connected, f.states)
-			}
-		})
-	}
-}
-
-func TestSettingTheClockALittleIsNoSleep(t *testing.T) {
+func TestFollowNeedsNoFunctions(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
-		wall := make(chan time.Duration, 1)
-		wall <- 0
-		f := w.follow(func() time.Time {
-			ahead := <-wall
-			wall <- ahead
-			return time.Now().Add(ahead)
-		})
+		ctx, cancel := context.WithCancelCause(w.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.client.Follow(ctx, pushover.Follower{}) }()
 		w.untilLogins(1)
+		w.sim.Signal("", "!")
 		synctest.Wait()
-		for _, ahead := range []time.Duration{20 * time.Second, -time.Hour} {
-			<-wall
-			wall <- ahead
-			time.Sleep(20 * time.Second)
-		}
-		_ = f.stop()
-		if got := w.sim.State().Device("nas-1").Logins; got != 1 {
-			w.Errorf("got %d logins, want 1", got)
+		cancel(errStop)
+		if err := <-done; !errors.Is(err, errStop) {
+			w.Errorf("got %v, want the context's cause", err)
 		}
 	})
 }

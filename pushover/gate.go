@@ -13,7 +13,9 @@ type verdict int
 
 const (
 	verdictNone     verdict = iota // the caller gave up: nothing is known
+	verdictLate                    // no reply before the caller's own deadline
 	verdictAnswered                // success
+	verdictMissing                 // the service is well and has no such file
 	verdictRejected                // the service is well and did not like the request
 	verdictTrouble                 // it is not well
 	verdictLimited                 // it wants to be left alone
@@ -108,26 +110,36 @@ func (g *gate) leave(probe bool, o outcome) {
 		if probe { // it may have been sent, so the next one must keep its distance
 			g.closeFor(minRetry)
 		}
+	case verdictLate: // how long the caller would wait says little, so no more than the least
+		g.closeFor(minRetry)
+	case verdictMissing:
+		if probe {
+			g.open()
+		}
 	case verdictAnswered:
 		g.rejected = 0
 		// Without having probed, a success is older than the trouble.
 		if probe || !g.closed {
-			g.closed = false
-			g.ladder.Reset()
+			g.open()
 		}
 	case verdictRejected:
 		g.rejected++
 		if g.rejected >= maxRejections {
 			g.trouble(probe, 0)
 		} else if probe {
-			g.closed = false
-			g.ladder.Reset()
+			g.open()
 		}
 	case verdictTrouble:
 		g.trouble(probe, o.retryAfter)
 	case verdictLimited:
 		g.trouble(probe, max(o.retryAfter, minRateLimit))
 	}
+}
+
+// open lets everything through. Who waits must be told by announce.
+func (g *gate) open() {
+	g.closed = false
+	g.ladder.Reset()
 }
 
 // trouble closes the gate. Requests that were under way when it closed say

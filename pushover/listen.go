@@ -25,8 +25,9 @@ const (
 //
 // A message is deleted only after handle accepted it, and handle sees every
 // message at least once. It sees one again if the program ended before the
-// deletion, which follows within about five seconds or at the end of the batch;
-// within one call of Listen it sees none twice that it accepted.
+// deletion, which follows within about five seconds or at the end of the batch.
+// Within one call of Listen it sees none twice that it accepted, unless the
+// service lists it again after a download without it.
 //
 // If handle returns an error, that message and the later ones stay on the
 // server, what was accepted before it is deleted, and after a wait, 5 to 10
@@ -35,7 +36,8 @@ const (
 // handled, return nil. The error's text is logged.
 //
 // When ctx ends, the message in hand is finished (handle's ctx is the same one,
-// so it can hurry) and, if accepted, deleted.
+// so it can hurry) and, if accepted, deleted. A panic of handle passes through
+// Listen once the stream is closed, and deletes nothing more.
 func (c *Client) Listen(ctx context.Context, handle func(ctx context.Context, m Message) error) error {
 	return c.listenUntil(ctx, ctx, handle)
 }
@@ -90,10 +92,11 @@ func (c *Client) listenUntil(run, ctx context.Context, handle func(context.Conte
 		defer close(followed)
 		cancel(c.Follow(run, Follower{Wake: l.wakeUp, Signal: l.signal})) // becomes the cause l.run returns
 	}()
-	err := l.run(run)
-	cancel(nil)
-	<-followed
-	return err
+	defer func() { // also when the handler panics
+		cancel(nil)
+		<-followed
+	}()
+	return l.run(run)
 }
 
 type listener struct {
@@ -246,9 +249,11 @@ func (l *listener) batch(ctx context.Context, b *Batch) (accepted int, err error
 		}
 	}
 	if through > deleted {
-		if e := l.delete(ctx, through); e != nil {
-			err = errors.Join(err, e)
+		e := l.delete(ctx, through)
+		if e != nil && !Retryable(e) {
+			return accepted, e // waiting, as for what was refused, would not cure it
 		}
+		err = errors.Join(err, e)
 	}
 	return accepted, err
 }

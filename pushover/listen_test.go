@@ -1,8 +1,11 @@
 package pushover_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -69,6 +72,54 @@ func TestListenHandlesBacklogAndNewMessagesInOrderAndDeletesThem(t *testing.T) {
 		if d := cmp.Diff(numbers(101), in.got()); d != "" {
 			w.Errorf("handled (-want +got):\n%s", d)
 		}
+	})
+}
+
+// A lateLogin is a connection on which the first frame of a stream takes some time
+// to arrive.
+type lateLogin struct {
+	net.Conn
+	upgraded, sent bool
+}
+
+const loginDelay = 2 * time.Second
+
+func (c *lateLogin) Write(p []byte) (int, error) {
+	if !c.upgraded || c.sent {
+		c.upgraded = c.upgraded || bytes.Contains(p, []byte("Upgrade: websocket"))
+		return c.Conn.Write(p)
+	}
+	c.sent = true
+	frame := bytes.Clone(p)
+	time.AfterFunc(loginDelay, func() { _, _ = c.Conn.Write(frame) })
+	return len(p), nil
+}
+
+// Such a message comes after the download at the connect, and before the service
+// has anybody to signal it to.
+func TestListenFetchesWhatCameWhileTheLoginWasUnderWay(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		c := mustNew(w.T, pushover.Options{
+			APIURL: w.sim.APIURL(), StreamURL: w.sim.StreamURL(), Credentials: credentialsOf(w.device),
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := w.sim.DialContext(ctx, network, addr)
+				return &lateLogin{Conn: conn}, err
+			},
+		})
+		defer c.Close()
+		var in inbox
+		l := c.StartListening(w.Context(), in.handle)
+		time.Sleep(loginDelay / 2)
+		if s := w.sim.State(); s.Requests["GET messages"] != 1 || s.Device("nas-1").Logins != 0 {
+			w.Fatalf("got %+v, want the download done and the login not there yet", s)
+		}
+		w.send(1)
+		start := time.Now()
+		w.untilEmpty()
+		if took := time.Since(start); took > time.Minute {
+			w.Errorf("got the message after %s, want it soon after the first signal", took)
+		}
+		w.stopListening(l)
 	})
 }
 
@@ -165,10 +216,9 @@ func TestLostSignalIsMadeUpForInTime(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
 		var in inbox
 		l := w.client.StartListening(w.Context(), in.handle)
-		w.untilLogins(1)
-		synctest.Wait()
-		start, before := time.Now(), w.sim.Requests("GET messages")
-		w.until(func(s pushovertest.State) bool { return s.Requests["GET messages"] > before })
+		w.until(func(s pushovertest.State) bool { return s.Requests["GET messages"] == 2 }) // at the connect and the first signal
+		start := time.Now()
+		w.until(func(s pushovertest.State) bool { return s.Requests["GET messages"] > 2 })
 		if took := time.Since(start); took != pushover.SafetySync {
 			w.Errorf("got a download after %s, want %s", took, pushover.SafetySync)
 		}
@@ -288,11 +338,47 @@ func TestListenEndsForWhatOnlyTheUserCanMend(t *testing.T) {
 	}
 }
 
+// Listening again and again would not make the service accept the deletion.
+func TestRejectedDeletionEndsListeningThoughAMessageWasRefusedToo(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		w.send(3)
+		w.sim.Fault(pushovertest.Fault{On: "POST delete", Status: 403, Body: `{"status":0,"secret":"invalid"}`})
+		in := inbox{refuse: map[string]int{"2": 1000}}
+		l := w.client.StartListening(w.Context(), in.handle)
+		<-l.Done()
+		if err := l.Stop(); !errors.Is(err, pushover.ErrSessionRejected) {
+			w.Errorf("got %v, want ErrSessionRejected", err)
+		}
+		if got := w.sim.Requests("POST delete"); got != 1 {
+			w.Errorf("got %d deletions, want 1", got)
+		}
+	})
+}
+
+func TestPanicOfAHandlerLeavesNothingRunning(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		w.send(1)
+		func() {
+			defer func() {
+				if err, _ := recover().(error); !errors.Is(err, errStop) {
+					w.Errorf("got %v, want the handler's panic", err)
+				}
+			}()
+			_ = w.client.Listen(w.Context(), func(context.Context, pushover.Message) error { panic(errStop) })
+		}()
+		synctest.Wait()
+		if d := w.sim.State().Device("nas-1"); d.Connected || len(d.Queue) != 1 {
+			w.Errorf("got %+v, want no stream, and the message still there", d)
+		}
+	})
+}
+
 func TestMessageInHandIsFinishedWhenTheStreamEndsForGood(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
 		w.send(2)
 		ids := w.sim.Queue("nas-1")
 		l := w.client.StartListening(w.Context(), func(context.Context, pushover.Message) error {
+			w.untilLogins(1) // which the download does not wait for
 			w.sim.Signal("", "A")
 			time.Sleep(time.Second)
 			return nil
@@ -322,6 +408,36 @@ func TestLongBatchIsDeletedInPortions(t *testing.T) {
 		w.stopListening(l)
 		if left["5"] != 30 || left["7"] != 25 || left["30"] > 6 {
 			w.Errorf("messages on the server while one is handled: got %v, want at most 6 more than not handled", left)
+		}
+	})
+}
+
+// Else the memory would grow with every message of a program that runs for years.
+func TestListenForgetsMessagesThatAreGone(t *testing.T) {
+	downloads := 0
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/1/messages.json":
+			_, _ = w.Write([]byte(`{"status":1}`))
+		case downloads == 2: // gone, and then there again, as no service does
+			downloads++
+			_, _ = w.Write([]byte(list()))
+		default:
+			downloads++
+			_, _ = w.Write([]byte(list(`{"id":7}`)))
+		}
+	}, func(t *testing.T, c *pushover.Client) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(2*time.Hour, func() { cancel(errors.New("the message never came again")) })
+		var seenAt []int
+		err := c.Listen(ctx, func(context.Context, pushover.Message) error {
+			if seenAt = append(seenAt, downloads); len(seenAt) == 2 {
+				cancel(errStop)
+			}
+			return nil
+		})
+		if want := []int{1, 4}; !errors.Is(err, errStop) || !slices.Equal(seenAt, want) {
+			t.Errorf("got the message handled after downloads %v and %v, want %v: not while it was still there", seenAt, err, want)
 		}
 	})
 }

@@ -36,8 +36,9 @@ func (a Account) MarshalJSON() ([]byte, error) {
 //
 // code is the current two-factor code, empty at first. The error is
 // [ErrTwoFactorNeeded] if one is needed, [ErrTwoFactorWrong] if it was not
-// accepted, [ErrLoginRefused] if e-mail or password is wrong. Login never
-// repeats anything by itself, and no code is sent twice.
+// accepted, [ErrLoginRefused] if e-mail or password is wrong; the same Client does
+// not send such a password again, whatever the code. Login never repeats anything
+// by itself: no code is sent twice unless it is called twice with it.
 // See https://pushover.net/api/client#login.
 func (c *Client) Login(ctx context.Context, email string, password Secret, code string) (Account, error) {
 	if email == "" || password == "" {
@@ -57,21 +58,27 @@ func (c *Client) Login(ctx context.Context, email string, password Secret, code 
 			return present("secret", a.Secret.Reveal())
 		},
 	}
+	// No code makes a password right that was refused without one, or with another.
+	bare := c.rejected.fingerprint(rq)
 	if code != "" {
-		// No code makes a password right that was refused without one.
-		if e := c.rejected.lookup(c.rejected.fingerprint(rq)); e != nil && errors.Is(e, ErrLoginRefused) {
+		if e := c.rejected.lookup(bare); e != nil && errors.Is(e, ErrLoginRefused) {
 			return Account{}, notSent(e)
 		}
 		rq.form = append(rq.form, field{"twofa", code})
 	}
-	if err := c.call(ctx, rq); err != nil {
+	err := c.call(ctx, rq)
+	if e := (*APIError)(nil); errors.As(err, &e) && errors.Is(e, ErrLoginRefused) {
+		c.rejected.add(bare, e)
+	}
+	if err != nil {
 		return Account{}, err
 	}
 	return a, nil
 }
 
 // RegisterDevice makes a new device of the account the Client's secret belongs
-// to, and returns its id. Store it before anything else: a device whose id is
+// to, and returns its id. After [Client.Login], that is a Client from
+// [Client.WithCredentials] with the new secret. Store it before anything else: a device whose id is
 // lost stays on the account and keeps its name.
 //
 // The name has 1 to 25 letters, digits, _ or - and is unique in the account:
@@ -84,7 +91,7 @@ func (c *Client) RegisterDevice(ctx context.Context, name string) (DeviceID, err
 	}
 	secret := c.o.Credentials.Secret.Reveal()
 	if secret == "" {
-		return "", errors.New("register: no session secret; log in first")
+		return "", errors.New("register: no session secret; log in first, and use a Client with the secret from there (WithCredentials)")
 	}
 	var id string
 	err := c.call(ctx, &request{

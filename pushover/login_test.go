@@ -52,21 +52,23 @@ func TestTwoFactorLogin(t *testing.T) {
 }
 
 func TestWrongPasswordIsRefusedAndNeverSentTwice(t *testing.T) {
-	simulate(t, pushovertest.Options{}, func(w *world) {
-		a := w.sim.Account()
-		for _, code := range []string{"", "", "123456"} {
-			_, err := w.client.Login(w.Context(), a.Email, "WRONG password", code)
-			if !errors.Is(err, pushover.ErrLoginRefused) || pushover.Retryable(err) {
-				w.Errorf("got %v, want ErrLoginRefused", err)
+	for _, codes := range [][]string{{"", "", "123456"}, {"123456", "654321", "", "123456"}} {
+		simulate(t, pushovertest.Options{}, func(w *world) {
+			a := w.sim.Account()
+			for _, code := range codes {
+				_, err := w.client.Login(w.Context(), a.Email, "WRONG password", code)
+				if !errors.Is(err, pushover.ErrLoginRefused) || pushover.Retryable(err) {
+					w.Errorf("codes %q: got %v, want ErrLoginRefused", codes, err)
+				}
 			}
-		}
-		if got := w.sim.Requests("POST login"); got != 1 {
-			w.Errorf("got %d login requests, want 1", got)
-		}
-		if _, err := w.client.Login(w.Context(), a.Email, pushover.Secret(a.Password), ""); err != nil {
-			w.Errorf("the right password after a wrong one: got %v", err)
-		}
-	})
+			if got := w.sim.Requests("POST login"); got != 1 {
+				w.Errorf("codes %q: got %d login requests, want 1", codes, got)
+			}
+			if _, err := w.client.Login(w.Context(), a.Email, pushover.Secret(a.Password), ""); err != nil {
+				w.Errorf("the right password after a wrong one: got %v", err)
+			}
+		})
+	}
 }
 
 func TestLoginNeedsEMailAndPassword(t *testing.T) {

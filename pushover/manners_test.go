@@ -207,6 +207,84 @@ func TestAbandonedProbeLetsAnotherOneTry(t *testing.T) {
 	})
 }
 
+// Else a caller with a deadline shorter than the service's trouble could ask
+// without pause. Giving up for another reason says nothing about the service.
+func TestOwnDeadlineOfACallerIsAnUnansweredRequest(t *testing.T) {
+	for _, late := range []bool{true, false} {
+		var requests atomic.Int32
+		serve(t, pushover.Options{}, func(_ http.ResponseWriter, r *http.Request) {
+			requests.Add(1)
+			<-r.Context().Done()
+		}, func(t *testing.T, c *pushover.Client) {
+			for range 4 {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				wait := time.Hour
+				if late {
+					wait = time.Second
+				} else {
+					time.AfterFunc(time.Second, func() { cancel(errStop) })
+				}
+				limited, free := context.WithTimeoutCause(ctx, wait, errStop)
+				if err := download(limited, c); !errors.Is(err, errStop) || pushover.Retryable(err) {
+					t.Errorf("got %v, want the context's cause", err)
+				}
+				free()
+				cancel(nil)
+			}
+			if got, want := requests.Load(), map[bool]int32{true: 1, false: 4}[late]; got != want {
+				t.Errorf("deadline %v: got %d requests within 4 s, want %d", late, got, want)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if err := download(ctx, c); !errors.Is(err, context.DeadlineExceeded) || requests.Load() == 1 {
+				t.Errorf("deadline %v: 5 s after the first: got %v and %d requests, want another one sent", late, err, requests.Load())
+			}
+		})
+	}
+}
+
+func TestAbandonedProbeKeepsItsDistance(t *testing.T) {
+	var requests atomic.Int32
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		switch requests.Add(1) {
+		case 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 2:
+			<-r.Context().Done()
+		default:
+			_, _ = w.Write([]byte(list()))
+		}
+	}, func(t *testing.T, c *pushover.Client) {
+		if err := download(t.Context(), c); err == nil {
+			t.Fatal("want an error")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(11*time.Second, cancel) // the probe leaves after 10 s at most
+		if err := download(ctx, c); !errors.Is(err, context.Canceled) {
+			t.Errorf("probe: got %v, want the context's end", err)
+		}
+		start := time.Now()
+		if err := download(t.Context(), c); err != nil || requests.Load() != 3 || time.Since(start) < 5*time.Second {
+			t.Errorf("the next: got %v after %s with %d requests in all, want the third one after 5 s", err, time.Since(start), requests.Load())
+		}
+	})
+}
+
+func TestRateLimitWithABrokenOffBodyIsARateLimit(t *testing.T) {
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		w.Header().Set("Retry-After", "120")
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = w.Write([]byte(`{"status":0,`))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}, func(t *testing.T, c *pushover.Client) {
+		if err := download(t.Context(), c); !errors.Is(err, pushover.ErrRateLimited) || pushover.RetryAfter(err) != 2*time.Minute {
+			t.Errorf("got %v, want ErrRateLimited with its Retry-After", err)
+		}
+	})
+}
+
 func TestRateLimitIsHonoured(t *testing.T) {
 	for asked, want := range map[time.Duration]time.Duration{0: time.Minute, 30 * time.Second: time.Minute, 20 * time.Minute: 20 * time.Minute} {
 		simulate(t, pushovertest.Options{}, func(w *world) {
@@ -236,35 +314,6 @@ func TestRetryAfterOfAFailureIsHonoured(t *testing.T) {
 		start := time.Now()
 		if _, err := w.client.Download(w.Context()); err != nil || time.Since(start) < 2*time.Minute {
 			w.Errorf("got %v after %s, want a wait of 2 min", err, time.Since(start))
-		}
-	})
-}
-
-func TestRejectedRequestIsNotSentAgain(t *testing.T) {
-	simulate(t, pushovertest.Options{}, func(w *world) {
-		w.sim.DisableDevice("nas-1", true)
-		w.sim.Fault(pushovertest.Fault{On: "GET messages", Status: 400})
-		var first *pushover.APIError
-		for range 3 {
-			_, err := w.client.Download(w.Context())
-			var e *pushover.APIError
-			if !errors.As(err, &e) || !errors.Is(err, pushover.ErrSessionRejected) {
-				w.Fatalf("got %v, want ErrSessionRejected", err)
-			}
-			if first == nil {
-				first = e
-			}
-			if e != first {
-				w.Errorf("got another error %v, want the stored one", e)
-			}
-		}
-		if got := w.sim.Requests("GET messages"); got != 1 {
-			w.Errorf("got %d requests, want 1", got)
-		}
-		w.sim.ClearFaults()
-		w.sim.DisableDevice("nas-1", false)
-		if _, err := w.client.WithCredentials(w.client.Credentials()).Download(w.Context()); err != nil {
-			w.Errorf("a Client that has forgotten: got %v", err)
 		}
 	})
 }
@@ -305,48 +354,6 @@ func TestAnswerThatIsNotTheServicesIsTransient(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestManyRejectionsInARowSlowTheClientDown(t *testing.T) {
-	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"status":0,"message":"invalid","errors":["message is invalid"]}`))
-	}, func(t *testing.T, c *pushover.Client) {
-		start := time.Now()
-		for i := range pushover.MaxRejections {
-			if err := c.DeleteThrough(t.Context(), pushover.MessageID(i+1)); err == nil || errors.Is(err, pushover.ErrSessionRejected) {
-				t.Fatalf("got %v, want a rejection of the message", err)
-			}
-		}
-		if time.Since(start) != 0 {
-			t.Errorf("first rejections: got a wait of %s, want none", time.Since(start))
-		}
-		for i := range 2 {
-			start = time.Now()
-			_ = c.DeleteThrough(t.Context(), pushover.MessageID(1000+i))
-			if time.Since(start) < 5*time.Second {
-				t.Errorf("one more: got a wait of %s, want 5 s or more", time.Since(start))
-			}
-		}
-	})
-}
-
-func TestMemoryOfRejectionsIsBounded(t *testing.T) {
-	requests := 0
-	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
-		requests++
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"status":0}`))
-	}, func(t *testing.T, c *pushover.Client) {
-		for i := range pushover.MaxRemembered + 1 {
-			_ = c.DeleteThrough(t.Context(), pushover.MessageID(i+1))
-		}
-		_ = c.DeleteThrough(t.Context(), pushover.MaxRemembered) // remembered
-		_ = c.DeleteThrough(t.Context(), 1)                      // forgotten
-		if want := pushover.MaxRemembered + 2; requests != want {
-			t.Errorf("got %d requests, want %d", requests, want)
-		}
-	})
 }
 
 func TestRedirectIsNotFollowed(t *testing.T) {
@@ -402,93 +409,6 @@ func TestRequestsHaveTheFormTheServiceWants(t *testing.T) {
 			if i >= len(got) || got[i] != want[i] {
 				t.Errorf("request %d: got %+v, want %+v", i, got[min(i, len(got)-1)], want[i])
 			}
-		}
-	})
-}
-
-func TestBodiesAreBounded(t *testing.T) {
-	endless := func(w http.ResponseWriter, start string) {
-		_, _ = w.Write([]byte(start))
-		filler := []byte(strings.Repeat(" ", 1<<20))
-		for {
-			if _, err := w.Write(filler); err != nil {
-				return
-			}
-		}
-	}
-	for name, tc := range map[string]struct {
-		status int
-		start  string
-		call   func(context.Context, *pushover.Client) error
-		want   error
-	}{
-		"download":       {200, `{"status":1,`, download, pushover.ErrTooLarge},
-		"deletion":       {200, `{"status":1,`, func(ctx context.Context, c *pushover.Client) error { return c.DeleteThrough(ctx, 1) }, pushover.ErrTooLarge},
-		"icon":           {200, "\x89PNG\r\n\x1a\n", func(ctx context.Context, c *pushover.Client) error { _, err := c.Icon(ctx, "x"); return err }, pushover.ErrTooLarge},
-		"refusal":        {400, `{"status":0,`, download, pushover.ErrUnavailable},
-		"server trouble": {500, `<html>`, download, pushover.ErrUnavailable},
-	} {
-		serve(t, pushover.Options{MaxBody: 3 << 20}, func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(tc.status)
-			endless(w, tc.start)
-		}, func(t *testing.T, c *pushover.Client) {
-			err := tc.call(t.Context(), c)
-			if !errors.Is(err, tc.want) || errors.Is(tc.want, pushover.ErrTooLarge) && pushover.Retryable(err) {
-				t.Errorf("%s: got %v, want %v", name, err, tc.want)
-			}
-		})
-	}
-}
-
-func download(ctx context.Context, c *pushover.Client) error {
-	_, err := c.Download(ctx)
-	return err
-}
-
-func TestBodyOfExactlyTheLimitIsAccepted(t *testing.T) {
-	doc := list(`{"id":1}`)
-	for extra, want := range map[int64]error{0: nil, -1: pushover.ErrTooLarge} {
-		serve(t, pushover.Options{MaxBody: int64(len(doc)) + extra}, func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(doc))
-		}, func(t *testing.T, c *pushover.Client) {
-			if err := download(t.Context(), c); !errors.Is(err, want) {
-				t.Errorf("limit %+d: got %v, want %v", extra, err, want)
-			}
-		})
-	}
-}
-
-func TestTimeLimitOfACallIsOnTheWholeOfADownloadOnSilence(t *testing.T) {
-	slow := func(w http.ResponseWriter, r *http.Request) {
-		doc := list(`{"id":1}`)
-		for i := range len(doc) {
-			select {
-			case <-time.After(2 * time.Second):
-			case <-r.Context().Done():
-				return
-			}
-			_, _ = w.Write([]byte(doc[i : i+1]))
-			w.(http.Flusher).Flush()
-		}
-	}
-	serve(t, pushover.Options{}, slow, func(t *testing.T, c *pushover.Client) {
-		if err := download(t.Context(), c); err != nil {
-			t.Errorf("slow download: got %v, want success", err)
-		}
-		start := time.Now()
-		if err := c.DeleteThrough(t.Context(), 1); !errors.Is(err, pushover.ErrUnavailable) || time.Since(start) != 30*time.Second {
-			t.Errorf("slow deletion: got %v after %s, want ErrUnavailable after 30 s", err, time.Since(start))
-		}
-	})
-	silent := func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(`{"status":1,`))
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
-	}
-	serve(t, pushover.Options{Timeout: 10 * time.Second}, silent, func(t *testing.T, c *pushover.Client) {
-		start := time.Now()
-		if err := download(t.Context(), c); !errors.Is(err, pushover.ErrUnavailable) || time.Since(start) != 10*time.Second {
-			t.Errorf("download that falls silent: got %v after %s, want ErrUnavailable after 10 s", err, time.Since(start))
 		}
 	})
 }

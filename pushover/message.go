@@ -83,7 +83,9 @@ type Device struct {
 // A Batch is the outcome of one download.
 type Batch struct {
 	// Messages ascend by id, without repetition. They are the lowest ids of the
-	// queue, so that deleting through the last of them deletes nothing unseen.
+	// download, so that deleting through the last of them deletes nothing of it
+	// unseen. That the service itself sends the lowest of its queue first is seen,
+	// and not documented.
 	Messages []Message
 
 	// More says that [Options.MaxBatch] or [Options.MaxBatchBytes] cut the

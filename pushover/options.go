@@ -43,7 +43,9 @@ type Options struct {
 
 	// DialContext opens the connections of both REST and stream. Nil means a
 	// [net.Dialer] and the proxies of the environment
-	// ([net/http.ProxyFromEnvironment]); with DialContext set, no proxy is used.
+	// ([net/http.ProxyFromEnvironment]), whose addresses must begin with http:// or
+	// socks5://, since the stream cannot use those of https:// and socks5h://. With
+	// DialContext set, no proxy is used.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Logger gets what happens on the way, never a secret and never a message's
@@ -51,7 +53,8 @@ type Options struct {
 	Logger *slog.Logger
 
 	// Timeout limits one REST call, its body included, and the opening of a
-	// stream; a download is limited in silence only, not in length. Default 30 s.
+	// stream. A download may take longer, up to 20 times Timeout, as long as each
+	// Timeout brings 64 KiB or its end. Default 30 s.
 	Timeout time.Duration
 
 	// Silence is how long a stream may give no signal before [Stream.Next]

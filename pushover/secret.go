@@ -9,9 +9,11 @@ import (
 const redacted = "REDACTED"
 
 // Secret is a value that must not leave by accident: a session secret, a
-// password, a key. Every way of printing, logging or marshalling it, alone or
-// inside another value, gives REDACTED; an empty one gives nothing. [Secret.Reveal] is the
-// only way to the text. The zero value is an absent secret.
+// password, a key. Printing, logging or marshalling it, alone or in an exported
+// field of another value, gives REDACTED; an empty one gives nothing. The text
+// comes from [Secret.Reveal] or a conversion, and from what asks no method: fmt
+// for an unexported field, the verb %p, and encoding/json for the keys of a map.
+// The zero value is an absent secret.
 type Secret string
 
 // DeviceID names a registered device to the service. Together with the session

@@ -164,6 +164,9 @@ func refusedUpgrade(resp *http.Response, private []string) error {
 	return e
 }
 
+// Format implements [fmt.Formatter]: printing a Stream shows nothing of the login.
+func (s *Stream) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "pushover.Stream") }
+
 // Next waits for the next signal. Several in one frame come one by one, in
 // order; text and binary frames are the same. It returns [ErrSilent] when there
 // was no signal for [Options.Silence], a *[CloseError] when the other side closed,

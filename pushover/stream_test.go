@@ -3,8 +3,10 @@ package pushover_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +85,32 @@ func TestSilenceEndsAStreamAndPongsAreNoSignal(t *testing.T) {
 	})
 }
 
+func TestPingsAreSent(t *testing.T) {
+	var pings atomic.Int32
+	serve(t, pushover.Options{PingInterval: 40 * time.Second}, func(w http.ResponseWriter, r *http.Request) {
+		conn := upgrade(t, w, r, nil)
+		defer func() { _ = conn.Close() }()
+		conn.SetPingHandler(func(string) error { pings.Add(1); return nil })
+		for {
+			if _, _, err := conn.ReadMessage(); err != nil {
+				return
+			}
+		}
+	}, func(t *testing.T, c *pushover.Client) {
+		s, err := c.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeStream(t, s)
+		if _, err := s.Next(); !errors.Is(err, pushover.ErrSilent) {
+			t.Errorf("got %v, want ErrSilent", err)
+		}
+		if got := pings.Load(); got != 2 {
+			t.Errorf("got %d pings in 90 s, want 2, one every 40 s", got)
+		}
+	})
+}
+
 func TestKeepAlivesKeepAStreamOpen(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
 		s := w.connect()
@@ -137,6 +165,18 @@ func TestCloseEndsNextAndMayBeRepeated(t *testing.T) {
 		closeStream(w.T, s)
 		if _, err := s.Next(); !errors.Is(err, pushover.ErrStreamClosed) {
 			w.Errorf("Next afterwards: got %v, want ErrStreamClosed", err)
+		}
+	})
+}
+
+func TestPrintingAStreamShowsNoSecret(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		s := w.connect()
+		defer closeStream(w.T, s)
+		for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+			if text := fmt.Sprintf(format, s); strings.Contains(text, w.device.Secret) || strings.Contains(text, w.device.ID) {
+				w.Errorf("%s: a secret is in %q", format, text)
+			}
 		}
 	})
 }
@@ -289,6 +329,22 @@ func TestConnectEndsWithTheContext(t *testing.T) {
 			cancel(nil)
 		})
 	}
+}
+
+func TestSendingTheLoginEndsWithTheContext(t *testing.T) {
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		conn := upgrade(t, w, r, nil)
+		time.Sleep(10 * time.Second) // and nothing is read
+		_ = conn.Close()
+	}, func(t *testing.T, c *pushover.Client) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(errStop) })
+		start := time.Now()
+		if _, err := c.Connect(ctx); !errors.Is(err, errStop) || time.Since(start) != time.Second {
+			t.Errorf("got %v after %s, want the context's cause after 1 s", err, time.Since(start))
+		}
+		time.Sleep(10 * time.Second) // for the other side to end
+	})
 }
 
 func TestConnectGivesUpInTime(t *testing.T) {

@@ -1,0 +1,150 @@
+package pushover_test
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pushover-connector/pushover-connector/pushover"
+	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
+)
+
+func TestRejectedRequestIsNotSentAgain(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		w.sim.DisableDevice("nas-1", true)
+		w.sim.Fault(pushovertest.Fault{On: "GET messages", Status: 400})
+		var first *pushover.APIError
+		for range 3 {
+			_, err := w.client.Download(w.Context())
+			var e *pushover.APIError
+			if !errors.As(err, &e) || !errors.Is(err, pushover.ErrSessionRejected) {
+				w.Fatalf("got %v, want ErrSessionRejected", err)
+			}
+			if first == nil {
+				first = e
+			}
+			if e != first {
+				w.Errorf("got another error %v, want the stored one", e)
+			}
+		}
+		if got := w.sim.Requests("GET messages"); got != 1 {
+			w.Errorf("got %d requests, want 1", got)
+		}
+		w.sim.ClearFaults()
+		w.sim.DisableDevice("nas-1", false)
+		if _, err := w.client.WithCredentials(w.client.Credentials()).Download(w.Context()); err != nil {
+			w.Errorf("a Client that has forgotten: got %v", err)
+		}
+	})
+}
+
+// As many may be under way as there are connections; those that wait for a turn
+// see what became of them.
+func TestCallsThatWaitTheirTurnDoNotRepeatARejectedRequest(t *testing.T) {
+	var requests atomic.Int32
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		requests.Add(1)
+		time.Sleep(time.Second)
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"status":0,"secret":"invalid"}`))
+	}, func(t *testing.T, c *pushover.Client) {
+		results := make(chan error)
+		for range 8 {
+			go func() { results <- download(t.Context(), c) }()
+		}
+		for range 8 {
+			if err := <-results; !errors.Is(err, pushover.ErrSessionRejected) {
+				t.Errorf("got %v, want ErrSessionRejected", err)
+			}
+		}
+		if got := requests.Load(); got > 2 {
+			t.Errorf("got %d requests, want no more than the 2 connections", got)
+		}
+	})
+}
+
+func TestManyRejectionsInARowSlowTheClientDown(t *testing.T) {
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"status":0,"message":"invalid","errors":["message is invalid"]}`))
+	}, func(t *testing.T, c *pushover.Client) {
+		start := time.Now()
+		for i := range pushover.MaxRejections {
+			if err := c.DeleteThrough(t.Context(), pushover.MessageID(i+1)); err == nil || errors.Is(err, pushover.ErrSessionRejected) {
+				t.Fatalf("got %v, want a rejection of the message", err)
+			}
+		}
+		if time.Since(start) != 0 {
+			t.Errorf("first rejections: got a wait of %s, want none", time.Since(start))
+		}
+		for i := range 2 {
+			start = time.Now()
+			_ = c.DeleteThrough(t.Context(), pushover.MessageID(1000+i))
+			if time.Since(start) < 5*time.Second {
+				t.Errorf("one more: got a wait of %s, want 5 s or more", time.Since(start))
+			}
+		}
+	})
+}
+
+func TestMissingIconsHoldNothingBack(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		sent := w.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
+		start := time.Now()
+		for i := range pushover.MaxRejections {
+			if _, err := w.client.Icon(w.Context(), "missing"+strconv.Itoa(i)); err == nil {
+				w.Error("want an error")
+			}
+		}
+		if err := w.client.Acknowledge(w.Context(), pushover.Receipt(sent.Receipt)); err != nil || time.Since(start) != 0 {
+			w.Errorf("got %v after %s, want success at once", err, time.Since(start))
+		}
+	})
+}
+
+func TestMissingIconShowsThatTheServiceIsBack(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		w.sim.Fault(pushovertest.Fault{On: "GET messages", Status: 503, Count: 1})
+		if err := download(w.Context(), w.client); err == nil {
+			w.Fatal("want an error")
+		}
+		if _, err := w.client.Icon(w.Context(), "missing"); err == nil {
+			w.Error("want an error")
+		}
+		w.sim.Fault(pushovertest.Fault{On: "GET messages", Delay: 10 * time.Second})
+		results := make(chan error)
+		for range 2 {
+			go func() { results <- download(w.Context(), w.client) }()
+		}
+		start := time.Now()
+		for range 2 {
+			if err := <-results; err != nil {
+				w.Error(err)
+			}
+		}
+		if took := time.Since(start); took != 10*time.Second {
+			w.Errorf("two downloads of 10 s: got %s, want them side by side, none waiting for a probe", took)
+		}
+	})
+}
+
+func TestMemoryOfRejectionsIsBounded(t *testing.T) {
+	requests := 0
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		requests++
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"status":0}`))
+	}, func(t *testing.T, c *pushover.Client) {
+		for i := range pushover.MaxRemembered + 1 {
+			_ = c.DeleteThrough(t.Context(), pushover.MessageID(i+1))
+		}
+		_ = c.DeleteThrough(t.Context(), pushover.MaxRemembered) // remembered
+		_ = c.DeleteThrough(t.Context(), 1)                      // forgotten
+		if want := pushover.MaxRemembered + 2; requests != want {
+			t.Errorf("got %d requests, want %d", requests, want)
+		}
+	})
+}
