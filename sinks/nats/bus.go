@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,7 +26,9 @@ type Options struct {
 
 	// ReadOnly creates nothing: no stream, no directory, no embedded server. If
 	// Config.URL is empty, it connects to a server on Config.Listen if one is
-	// there. A stream that is missing is left to [Bus.Checks].
+	// there; if not, the Bus is for [Bus.Checks] and [Bus.Durability] alone, which
+	// speak of the embedded server as it would be started. A stream that is
+	// missing is left to Checks.
 	ReadOnly bool
 
 	// Attach connects to the embedded server of another process, on
@@ -57,8 +60,8 @@ type Bus struct {
 	opts Options
 	log  *slog.Logger
 
-	server *embedded // nil for an external one
-	nc     *nats.Conn
+	server *embedded  // nil for an external one
+	nc     *nats.Conn // nil if ReadOnly and the embedded server is not started yet
 	js     jetstream.JetStream
 	link   *link
 	pub    *publisher
@@ -91,15 +94,21 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b := &Bus{cfg: c, opts: o, log: o.Logger, stop: stop}
 	if err := b.open(ctx, background); err != nil {
-		return nil, errors.Join(err, b.Close(background))
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		return nil, errors.Join(err, b.Close(closing))
 	}
 	return b, nil
 }
 
+// closeTimeout is how long a server that was started may take to stop when Open
+// fails after all.
+const closeTimeout = 5 * time.Second
+
 func (b *Bus) open(ctx, background context.Context) error {
 	if b.cfg.URL == "" && !b.opts.ReadOnly && !b.opts.Attach {
 		if b.opts.StoreDir == "" {
-			return errors.New("DATA_DIR: is needed for the embedded NATS server")
+			return errNoStore
 		}
 		server, err := startEmbedded(ctx, b.cfg, b.opts.StoreDir, b.log)
 		if err != nil {
@@ -109,6 +118,9 @@ func (b *Bus) open(ctx, background context.Context) error {
 	}
 	b.link = newLink(b.cfg, b.log, b.opts.OnState)
 	nc, err := b.connect(ctx)
+	if err != nil && b.opts.ReadOnly && b.cfg.URL == "" && ctx.Err() == nil && unreachable(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

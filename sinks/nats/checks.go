@@ -12,11 +12,16 @@ import (
 )
 
 // Checks looks at everything that publishing and commands need: the server is
-// there and lets us in, JetStream is on, the streams are there and fit. A stream
-// that would be created is no failure. Whether this user may publish to a
+// there and lets us in, JetStream is on, the streams are there and fit, and so
+// does the consumer of commands. What would be created is no failure. Whether this user may publish to a
 // subject cannot be told without publishing; a denial that has been met since
 // the connection was made is told. Nothing is created or published.
+//
+// If the embedded server is still to be started, they look at whether it can be.
 func (b *Bus) Checks(ctx context.Context) []connector.Check {
+	if b.nc == nil {
+		return b.checksBeforeStart(ctx)
+	}
 	reach := connector.Check{Name: "nats connection", Detail: b.URL(), Err: b.Connected()}
 	if reach.Err == nil {
 		detail := []string{b.URL(), "server " + b.nc.ConnectedServerVersion()}
@@ -33,6 +38,7 @@ func (b *Bus) Checks(ctx context.Context) []connector.Check {
 	for _, need := range b.needs() {
 		checks = append(checks, b.checkStream(ctx, need))
 	}
+	checks = append(checks, b.checkConsumer(ctx))
 	if denial := b.link.denial(""); denial != nil {
 		checks = append(checks, connector.Check{Name: "nats permissions", Err: denial})
 	}
@@ -66,6 +72,24 @@ func (b *Bus) checkStream(ctx context.Context, need streamNeed) connector.Check 
 	default:
 		check.Detail = fmt.Sprintf("%s, %d messages", strings.Join(info.Config.Subjects, ", "), info.State.Msgs)
 		check.Err = need.fits(info.Config)
+	}
+	return check
+}
+
+func (b *Bus) checkConsumer(ctx context.Context) connector.Check {
+	check := connector.Check{Name: "nats consumer " + durable}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	cons, err := b.js.Consumer(ctx, b.cfg.ControlStream, durable)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
+		check.Detail = "not there yet, will be created for " + b.controlSubject()
+	case err != nil:
+		check.Err = fmt.Errorf("NATS_CONTROL_STREAM: look at consumer %s of stream %s: %w", durable, b.cfg.ControlStream, b.apiError(err))
+	default:
+		info := cons.CachedInfo()
+		check.Detail = fmt.Sprintf("%d commands waiting, %d in hand", info.NumPending, info.NumAckPending)
+		check.Err = b.usable(info.Config)
 	}
 	return check
 }

@@ -61,7 +61,27 @@ func startCluster(t *testing.T) (servers []*natsserver.Server, js jetstream.JetS
 }
 
 func TestClusterWithoutALeaderIsWaitedForAtStart(t *testing.T) {
+	waitedFor(t, clusterOptions(t))
+}
+
+// The server that is there has no JetStream, and says so, while those that have
+// it restart.
+func TestClusterWhoseServersWithJetStreamRestartIsWaitedForAtStart(t *testing.T) {
 	options := clusterOptions(t)
+	options[0].JetStream = false
+	waitedFor(t, options)
+}
+
+func TestClusterWithoutJetStreamIsNamedInTheEnd(t *testing.T) {
+	options := clusterOptions(t)
+	options[0].JetStream = false
+	srv := runServer(t, options[0])
+	wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}, "NATS_STREAM", "has no JetStream", "NATS_URL")
+}
+
+// waitedFor checks that a bus opens that found only the first server at first.
+func waitedFor(t *testing.T, options [3]*natsserver.Options) {
+	t.Helper()
 	first := runServer(t, options[0])
 	waiting := make(chan struct{}, 1)
 	log := slog.New(notice{Handler: slog.DiscardHandler, message: "nats jetstream does not answer yet", seen: waiting})

@@ -130,7 +130,7 @@ func (b *Bus) pull(ctx context.Context, take func(jetstream.Msg)) error {
 }
 
 // commandConsumer returns the durable consumer, made if missing. One that is
-// there is taken as it is if commands can be settled one by one on it.
+// there is taken as it is if it is usable.
 func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*apiTimeout)
 	defer cancel()
@@ -155,9 +155,21 @@ func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NATS_CONTROL_STREAM: consumer %s of stream %s: %w", durable, stream, b.apiError(err))
 	}
-	if c := cons.CachedInfo().Config; c.AckPolicy != jetstream.AckExplicitPolicy || c.DeliverSubject != "" || c.MaxDeliver > 0 {
-		return nil, fmt.Errorf("NATS_CONTROL_STREAM: consumer %s of stream %s is not ours: want pull, explicit acks and no limit of deliveries; type: nats consumer rm %s %s",
-			durable, stream, stream, durable)
+	return cons, b.usable(cons.CachedInfo().Config)
+}
+
+// usable checks that a consumer gets our commands and that they can be settled
+// one by one on it. One that was made under another prefix gets none, and the
+// server says nothing about it.
+func (b *Bus) usable(c jetstream.ConsumerConfig) error {
+	filters := c.FilterSubjects
+	if c.FilterSubject != "" {
+		filters = []string{c.FilterSubject}
 	}
-	return cons, nil
+	if c.AckPolicy == jetstream.AckExplicitPolicy && c.DeliverSubject == "" && c.MaxDeliver <= 0 &&
+		(len(filters) == 0 || covered(b.controlSubject(), filters)) {
+		return nil
+	}
+	return fmt.Errorf("NATS_CONTROL_STREAM: consumer %s of stream %s is not ours: want pull, explicit acks, no limit of deliveries and the subject %s, which NATS_SUBJECT_PREFIX sets; type: nats consumer rm %s %s",
+		durable, b.cfg.ControlStream, b.controlSubject(), b.cfg.ControlStream, durable)
 }

@@ -346,6 +346,89 @@ func TestConsumerThatIsNotOursIsNamedInTheLog(t *testing.T) {
 	}
 }
 
+// Its filter takes commands of another prefix only: without a word to anybody, it
+// would get none of ours.
+func TestConsumerOfAnotherPrefixIsNamedInTheLogAndByChecks(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	c := nats.Config{URL: srv.ClientURL()}
+	stop := serve(t, open(t, c, nats.Options{}), (&handler{}).handle)
+	eventually(t, "the consumer is made", func() bool { return pending(t, js) == 0 })
+	stop()
+	for name, add := range map[string][]string{
+		"PUSHOVER":         {"home.deadletter", "home.messages.>", "home.results.>"},
+		"PUSHOVER_CONTROL": {"home.control.>"},
+	} {
+		s, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := s.CachedInfo().Config
+		config.Subjects = append(config.Subjects, add...)
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.SubjectPrefix = "home"
+	book := &logBook{}
+	b := open(t, c, nats.Options{Logger: book.logger()})
+	if err := consumerCheck(t, b).Err; err == nil || !strings.Contains(err.Error(), "home.control.ack") || !strings.Contains(err.Error(), "NATS_SUBJECT_PREFIX") {
+		t.Errorf("check of the consumer: got %v, want the subject and the variable named", err)
+	}
+	h := &handler{}
+	serve(t, b, h.handle)
+	if _, err := js.Publish(t.Context(), "home.control.ack", []byte(receipt(2))); err != nil {
+		t.Fatal(err)
+	}
+	const remedy = "nats consumer rm PUSHOVER_CONTROL pushover-connector"
+	eventually(t, "the log names it", func() bool { return strings.Contains(book.String(), remedy) })
+	if err := js.DeleteConsumer(t.Context(), "PUSHOVER_CONTROL", "pushover-connector"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the command is carried out", func() bool { return len(h.bodies()) == 1 })
+	if err := consumerCheck(t, b).Err; err != nil {
+		t.Errorf("check of the new consumer: %v", err)
+	}
+}
+
+func consumerCheck(t *testing.T, b *nats.Bus) connector.Check {
+	t.Helper()
+	for _, c := range b.Checks(t.Context()) {
+		if c.Name == "nats consumer pushover-connector" {
+			return c
+		}
+	}
+	t.Fatal("Checks do not look at the consumer")
+	return connector.Check{}
+}
+
+func TestConsumerWithAnyFilterThatTakesCommandsIsUsed(t *testing.T) {
+	for name, config := range map[string]jetstream.ConsumerConfig{
+		"none":     {},
+		"wildcard": {FilterSubject: "pushover.control.>"},
+		"several":  {FilterSubjects: []string{"pushover.control.other", "pushover.control.ack"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := startServer(t, nil)
+			_, js := client(t, srv.ClientURL())
+			b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+			if c := consumerCheck(t, b); c.Err != nil || !strings.Contains(c.Detail, "will be created") {
+				t.Errorf("check before there is a consumer: got %+v, want it to say that it will be created", c)
+			}
+			config.Durable, config.AckPolicy = "pushover-connector", jetstream.AckExplicitPolicy
+			if _, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", config); err != nil {
+				t.Fatal(err)
+			}
+			if err := consumerCheck(t, b).Err; err != nil {
+				t.Errorf("check of the consumer: %v", err)
+			}
+			serve(t, b, (&handler{}).handle)
+			send(t, js, []byte(receipt(1)))
+			settled(t, js)
+		})
+	}
+}
+
 func TestTwoConnectorsShareTheCommands(t *testing.T) {
 	srv := startServer(t, func(o *natsserver.Options) {})
 	_, js := client(t, srv.ClientURL())

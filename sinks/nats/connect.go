@@ -16,7 +16,7 @@ import (
 
 const (
 	apiTimeout   = 5 * time.Second  // of one request to the server
-	electionTime = time.Minute      // for a cluster to find a leader at start
+	writeTimeout = 2 * time.Second  // for the connection to take a buffer full
 	dialTimeout  = 5 * time.Second  // of one attempt to connect, TLS included
 	pingInterval = 20 * time.Second // two without an answer end a connection
 	maxReconnect = 5 * time.Second  // longest wait between attempts
@@ -64,6 +64,9 @@ func (b *Bus) options(d *dialer) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name(b.opts.Name),
 		nats.Timeout(dialTimeout),
+		// Writing holds the connection's lock, past any context, and the library
+		// would allow a peer that takes nothing a minute.
+		nats.FlusherTimeout(writeTimeout),
 		nats.SetCustomDialer(d),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),

@@ -15,9 +15,12 @@ import (
 // survives a connector; one on disk survives the server's process, but not, on
 // its own, a power cut, since a server confirms what it may write to the disk up
 // to two minutes later (sync_interval). Only the embedded server, which writes
-// at once, or a second replica survives that. A stream that is not there yet is
-// graded as it would be created.
+// at once, or a second replica survives that. A stream that is not there yet, or
+// whose embedded server is not, is graded as it would be created.
 func (b *Bus) Durability(ctx context.Context) (connector.Durability, error) {
+	if b.nc == nil {
+		return b.durabilityBeforeStart(), nil
+	}
 	need := b.needs()[0]
 	info, err := b.streamInfo(ctx, need)
 	if errors.Is(err, jetstream.ErrStreamNotFound) && b.opts.ReadOnly {
@@ -88,8 +91,13 @@ func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
 
 func gradeWindow(c jetstream.StreamConfig, edit string, fact, warn func(string, ...any)) {
 	fact("duplicate window %s", days(c.Duplicates))
-	if c.Duplicates < Retention {
+	switch {
+	case c.Duplicates >= Retention:
+	case keeps(c):
 		warn("Stream %s recognises a repeat for %s, Pushover repeats a message for up to 21 days: the stream's tail is read back before each batch. To spare that, %s--dupe-window=21d.",
+			c.Name, days(c.Duplicates), edit)
+	default:
+		warn("Stream %s recognises a repeat for %s, Pushover repeats a message for up to 21 days, and what was consumed cannot be read back: a message may be stored twice. Better %s--dupe-window=21d.",
 			c.Name, days(c.Duplicates), edit)
 	}
 }

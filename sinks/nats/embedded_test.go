@@ -2,10 +2,13 @@ package nats_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	upstream "github.com/nats-io/nats.go"
@@ -115,11 +118,6 @@ func TestStoreThatCannotBeWrittenNamesTheVariable(t *testing.T) {
 }
 
 func TestReadOnlyCreatesNothing(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "nats")
-	wantOpenError(t, nats.Config{Listen: freeAddr(t)}, nats.Options{StoreDir: dir, ReadOnly: true}, "connect", "refused")
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("store after a look: got %v, want it not to exist", err)
-	}
 	srv := startServer(t, nil)
 	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{ReadOnly: true})
 	for _, c := range b.Checks(t.Context()) {
@@ -134,6 +132,159 @@ func TestReadOnlyCreatesNothing(t *testing.T) {
 	for name := range js.StreamNames(t.Context()).Name() {
 		t.Errorf("stream %s was created", name)
 	}
+}
+
+func TestLookBeforeTheFirstStartFindsAllWellAndCreatesNothing(t *testing.T) {
+	parent := t.TempDir()
+	c, o := nats.Config{Listen: freeAddr(t)}, nats.Options{StoreDir: filepath.Join(parent, "data", "nats"), ReadOnly: true}
+	b := open(t, c, o)
+	said := ""
+	for _, check := range b.Checks(t.Context()) {
+		if check.Err != nil {
+			t.Errorf("check %s: %v", check.Name, check.Err)
+		}
+		said += check.Name + " " + check.Detail + "\n"
+	}
+	for _, want := range []string{"embedded server will be started on " + c.Listen, "store " + o.StoreDir} {
+		if !strings.Contains(said, want) {
+			t.Errorf("got the checks\n%swant them to say %q", said, want)
+		}
+	}
+	foreseen, err := b.Durability(t.Context())
+	if err != nil || foreseen.Grade != connector.GradePower || len(foreseen.Warnings) > 0 {
+		t.Errorf("Durability: got %+v, %v, want grade power and no warning", foreseen, err)
+	}
+	closeBus(t, b)
+	if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
+		t.Errorf("after a look: got %v, %v, want nothing", left, err)
+	}
+
+	o.ReadOnly = false // and so it is
+	d, err := open(t, c, o).Durability(t.Context())
+	if err != nil || d.Grade != foreseen.Grade {
+		t.Errorf("Durability of the server: got %+v, %v, want the grade foreseen", d, err)
+	}
+}
+
+func TestLookBeforeAStartTellsWhatWouldKeepTheServerFromIt(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	writeFile(t, file, nil)
+	readOnly := filepath.Join(dir, "read-only")
+	if err := os.Mkdir(readOnly, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	used := filepath.Join(dir, "used")
+	open(t, nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: used})
+	left := filepath.Join(dir, "left")
+	closeBus(t, open(t, nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: left}))
+	for _, c := range []struct {
+		name, listen, store string
+		wants               []string // none: nothing would
+	}{
+		{"store of an earlier run", freeAddr(t), left, nil},
+		{"store in use", freeAddr(t), used, []string{"DATA_DIR", "in use by another process"}},
+		{"store is a file", freeAddr(t), file, []string{"DATA_DIR", "no directory"}},
+		{"store under a file", freeAddr(t), filepath.Join(file, "nats"), []string{"DATA_DIR"}},
+		{"store cannot be written", freeAddr(t), filepath.Join(readOnly, "data", "nats"), []string{"DATA_DIR", "write to " + readOnly}},
+		{"no store", freeAddr(t), "", []string{"DATA_DIR"}},
+		{"address of another machine", "192.0.2.1:4222", left, []string{"NATS_LISTEN"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if strings.HasPrefix(c.store, readOnly) && os.Geteuid() <= 0 {
+				t.Skip("this user may write everywhere, or access is not told by the mode")
+			}
+			config := nats.Config{Listen: c.listen, User: "u", Password: "p"}
+			var problems []string
+			for _, check := range open(t, config, nats.Options{StoreDir: c.store, ReadOnly: true}).Checks(t.Context()) {
+				if check.Err != nil {
+					problems = append(problems, check.Err.Error())
+				}
+			}
+			if (len(problems) == 0) != (len(c.wants) == 0) {
+				t.Errorf("got problems %q, want %q", problems, c.wants)
+			}
+			for _, want := range c.wants {
+				if !strings.Contains(strings.Join(problems, "\n"), want) {
+					t.Errorf("got problems %q, want one to say %q", problems, want)
+				}
+			}
+		})
+	}
+}
+
+// What is there but speaks no NATS would keep the server from its address.
+func TestLookAtAForeignServerFails(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("220 mail ready\r\n"))
+			_ = c.Close()
+		}
+	}()
+	wantOpenError(t, nats.Config{Listen: l.Addr().String()}, nats.Options{StoreDir: t.TempDir(), ReadOnly: true}, "connect")
+}
+
+func TestFailedOpenStopsTheEmbeddedServerAndTellsTheCauseAlone(t *testing.T) {
+	c, o := nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: t.TempDir()}
+	closeBus(t, open(t, c, o))
+	c.SubjectPrefix = "home" // does not fit the streams that are there
+	_, err := nats.Open(t.Context(), c, o)
+	if err == nil || !strings.Contains(err.Error(), "nats stream edit") || errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the stream that does not fit, and no other error", err)
+	}
+	c.SubjectPrefix = ""
+	open(t, c, o) // its store is free at once
+}
+
+// A store takes long to recover if it is large; here the server's first word is
+// held back instead.
+func TestOpenEndsWithTheContextWhileTheEmbeddedServerStarts(t *testing.T) {
+	starting, goOn := make(chan struct{}), make(chan struct{})
+	log := slog.New(hold{Handler: slog.DiscardHandler, once: sync.OnceFunc(func() { close(starting); <-goOn })})
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	opened := make(chan error, 1)
+	go func() {
+		_, err := nats.Open(ctx, nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: dir, Logger: log})
+		opened <- err
+	}()
+	<-starting
+	cancel()
+	if err := <-opened; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that the context was canceled", err)
+	}
+	wantOpenError(t, nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: dir}, "in use by another process")
+	close(goOn)
+	eventually(t, "the server stops by itself and its store is free", func() bool {
+		b, err := nats.Open(t.Context(), nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: dir})
+		if err != nil {
+			return false
+		}
+		closeBus(t, b)
+		return true
+	})
+}
+
+// hold is a log handler that calls once first of all.
+type hold struct {
+	slog.Handler
+	once func()
+}
+
+func (hold) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h hold) Handle(context.Context, slog.Record) error {
+	h.once()
+	return nil
 }
 
 func TestAttachReachesTheEmbeddedServerOfAnotherProcess(t *testing.T) {

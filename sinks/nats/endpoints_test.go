@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -157,16 +158,14 @@ func TestSentCommandIsAnsweredByItsResult(t *testing.T) {
 			srv := startServer(t, nil)
 			b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Mode: mode})
 			serve(t, b, func(ctx context.Context, c connector.Command) (connector.Result, error) {
-				result := connector.Result{Receipt: string(c.Body), Status: connector.StatusAcknowledged, CommandID: c.ID}
-				if strings.Contains(string(c.Body), "mine") {
-					result.CommandID = "mine"
-				}
+				// Of the sender's id, the result may hold a number's text, or the start.
+				result := connector.Result{Receipt: string(c.Body), Status: connector.StatusAcknowledged, CommandID: "mine"}
 				data, err := json.Marshal(result)
 				if err != nil {
 					return result, err
 				}
 				_, err = b.Publish(ctx, []connector.Event{{
-					ID: c.ID, Source: "pushover://device/a", Type: "net.pushover.emergency.acknowledged",
+					ID: fmt.Sprintf("%s@%d", c.ID, c.Time.UnixNano()), Source: "pushover://device/a", Type: "net.pushover.emergency.acknowledged",
 					Data: data, Class: connector.ClassResult, Route: []string{"results", "acknowledged"},
 					Extensions: []connector.Extension{{Name: "causationid", Value: result.CommandID}},
 				}})
@@ -174,7 +173,10 @@ func TestSentCommandIsAnsweredByItsResult(t *testing.T) {
 			})
 			caller := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Attach: true})
 			var group sync.WaitGroup
-			for _, body := range []string{receipt(1), receipt(2), `{"receipt":"` + receipt(3) + `","id":"mine"}`} {
+			for _, body := range []string{
+				receipt(1), receipt(2), `{"receipt":"` + receipt(3) + `","id":"mine"}`, `{"receipt":"` + receipt(4) + `","id":"mine"}`,
+				`{"receipt":"` + receipt(5) + `","id":17}`, `{"receipt":"` + receipt(6) + `","id":"` + strings.Repeat("i", 300) + `"}`,
+			} {
 				group.Go(func() {
 					got, err := caller.SendCommand(within(t), []byte(body))
 					if err != nil || got.Receipt != body || got.Status != connector.StatusAcknowledged {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // errLocked says that another process, or another server in this one, holds the
@@ -28,3 +30,6 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// writable checks that this user may make files in a directory.
+func writable(dir string) error { return unix.Access(dir, unix.W_OK|unix.X_OK) }

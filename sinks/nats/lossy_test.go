@@ -22,7 +22,7 @@ func TestMessagesLostOrLateOneByOneLeaveOrderAndOneOfEach(t *testing.T) {
 	srv := startServer(t, nil)
 	_, js := client(t, srv.ClientURL())
 	const n = 2_000
-	lossy := startLossy(t, srv.Addr().String(), 200)
+	lossy := startLossy(t, srv.Addr().String(), 200, "")
 	var group sync.WaitGroup
 	ctx := within(t)
 	for seed := range uint64(2) {
@@ -40,12 +40,24 @@ func TestMessagesLostOrLateOneByOneLeaveOrderAndOneOfEach(t *testing.T) {
 	wantIDs(t, readAll(t, js), "a", 1, n)
 }
 
+// The server refuses what comes after it, and so the wait is cut short.
+func TestLossOfTheFirstMessageIsNoticedSoonAndToldSo(t *testing.T) {
+	srv := startServer(t, nil)
+	lossy := startLossy(t, srv.Addr().String(), 0, "\nNats-Msg-Id: pushover://device/a#1\r")
+	b := open(t, nats.Config{URL: "nats://" + lossy.addr()}, nats.Options{})
+	n, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 3))
+	if n != 0 || err == nil || !strings.Contains(err.Error(), "no confirmation from stream PUSHOVER for 500ms") {
+		t.Errorf("got %d, %v, want 0 and how long it waited", n, err)
+	}
+}
+
 // lossy is a proxy that understands enough of the protocol to lose, or to hold
-// back for a while, one event in so many.
+// back for a while, one event in so many, and to lose those that contain a text.
 type lossy struct {
 	listener net.Listener
 	target   string
 	oneIn    int
+	text     string
 	group    sync.WaitGroup
 
 	mu         sync.Mutex
@@ -53,13 +65,13 @@ type lossy struct {
 	lost, late int
 }
 
-func startLossy(t *testing.T, target string, oneIn int) *lossy {
+func startLossy(t *testing.T, target string, oneIn int, text string) *lossy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lossy{listener: listener, target: target, oneIn: oneIn}
+	l := &lossy{listener: listener, target: target, oneIn: oneIn, text: text}
 	l.group.Go(func() { l.accept() })
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -110,7 +122,10 @@ func (l *lossy) forward(up io.Writer, down io.Reader, r *rand.Rand) {
 			}
 			held = held[1:]
 		}
-		if strings.HasPrefix(string(frame), "HPUB pushover.messages.") && r.IntN(l.oneIn) == 0 {
+		if l.text != "" && strings.Contains(string(frame), l.text) {
+			continue
+		}
+		if l.oneIn > 0 && strings.HasPrefix(string(frame), "HPUB pushover.messages.") && r.IntN(l.oneIn) == 0 {
 			l.mu.Lock()
 			if r.IntN(2) == 0 {
 				l.lost++

@@ -70,9 +70,12 @@ func newPublisher(b *Bus) (*publisher, error) {
 func (p *publisher) learn(info *jetstream.StreamInfo) {
 	p.window = info.Config.Duplicates
 	p.chained = info.Config.Replicas <= 1
-	p.readable = info.Config.Retention == jetstream.LimitsPolicy
+	p.readable = keeps(info.Config)
 	p.session = p.bus.link.session()
 }
+
+// keeps reports whether a stream still has what was consumed.
+func keeps(c jetstream.StreamConfig) bool { return c.Retention == jetstream.LimitsPolicy }
 
 // Publish implements [connector.Sink]; see the package comment for how it keeps
 // order. An event is rejected if it is larger than the server or the stream
@@ -111,7 +114,8 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 	asking, cancel := p.bus.link.while(ctx)
 	defer cancel()
 	if p.session != p.bus.link.session() {
-		info, err := p.bus.ensureStreams(asking)
+		// Of the control stream nothing is asked: messages go on without it.
+		info, err := p.bus.awaitStream(asking, p.bus.needs()[0])
 		if err != nil {
 			return 0, err
 		}

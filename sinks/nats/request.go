@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -66,7 +67,7 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 	for {
 		select {
 		case m := <-results:
-			if result, ok := resultOf(m, id, commandID(body)); ok {
+			if result, ok := resultOf(m, id); ok {
 				return result, nil
 			}
 		case <-ctx.Done():
@@ -79,38 +80,22 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 	}
 }
 
-// commandID returns the id that the sender gave the command, if any.
-func commandID(body []byte) string {
-	var command struct {
-		ID          string `json:"id"`
-		SpecVersion string `json:"specversion"`
-	}
-	if json.Unmarshal(body, &command) != nil || command.SpecVersion != "" {
-		return "" // text, or a whole event, whose id is the event's
-	}
-	return command.ID
-}
-
-// resultOf decodes a result event, in either content mode, if it answers the
-// command with one of the ids.
-func resultOf(m *nats.Msg, ids ...string) (connector.Result, bool) {
+// resultOf decodes a result event, in either content mode, if it is that of the
+// command with the bus's id: the event's own id starts with it. The sender's id
+// tells nothing, since others may use the same.
+func resultOf(m *nats.Msg, command string) (connector.Result, bool) {
 	var event struct {
-		CausationID string           `json:"causationid"`
-		Data        connector.Result `json:"data"`
+		ID   string           `json:"id"`
+		Data connector.Result `json:"data"`
 	}
 	if m.Header.Get("ce-specversion") != "" {
-		cause, err := url.PathUnescape(m.Header.Get("ce-causationid"))
+		id, err := url.PathUnescape(m.Header.Get("ce-id"))
 		if err != nil || json.Unmarshal(m.Data, &event.Data) != nil {
 			return connector.Result{}, false
 		}
-		event.CausationID = cause
+		event.ID = id
 	} else if json.Unmarshal(m.Data, &event) != nil {
 		return connector.Result{}, false
 	}
-	for _, id := range ids {
-		if id != "" && (event.CausationID == id || event.Data.CommandID == id) {
-			return event.Data, true
-		}
-	}
-	return connector.Result{}, false
+	return event.Data, event.ID == command || strings.HasPrefix(event.ID, command+"@")
 }

@@ -41,7 +41,8 @@ func (r *run) do(ctx context.Context) error {
 	default:
 	}
 	session := p.bus.link.session()
-	stalled := time.NewTimer(ackTimeout)
+	patience := ackTimeout
+	stalled := time.NewTimer(patience)
 	defer stalled.Stop()
 	for {
 		r.fill()
@@ -56,9 +57,10 @@ func (r *run) do(ctx context.Context) error {
 			switch {
 			case !r.take(a):
 			case r.refused:
-				stalled.Reset(lossTimeout)
+				patience = lossTimeout
+				stalled.Reset(patience)
 			default:
-				stalled.Reset(ackTimeout)
+				stalled.Reset(patience)
 			}
 		case <-p.bus.link.forbid:
 			r.forbidden = true
@@ -69,7 +71,7 @@ func (r *run) do(ctx context.Context) error {
 				return errRefusedChain // one was lost: it is sent again, alone
 			}
 			p.bus.probe()
-			err := fmt.Errorf("no confirmation from stream %s for %v", p.bus.cfg.Stream, ackTimeout)
+			err := fmt.Errorf("no confirmation from stream %s for %v", p.bus.cfg.Stream, patience)
 			if denial := p.bus.link.denial(""); denial != nil {
 				err = fmt.Errorf("%w: %w", err, denial) // of the subject for confirmations perhaps
 			}

@@ -20,8 +20,12 @@ import (
 // event or a command of a mebibyte and its headers.
 const maxPayload = 2 << 20
 
-// startTimeout is how long the embedded server may take to recover its streams.
-const startTimeout = 30 * time.Second
+// listenTimeout is how long the embedded server may take to listen once it has
+// recovered its streams.
+const listenTimeout = 30 * time.Second
+
+// errNoStore says that there is no place for the embedded server's streams.
+var errNoStore = errors.New("DATA_DIR: is needed for the embedded NATS server")
 
 // An embedded is a NATS server inside this process, with JetStream on disk. It
 // syncs every write to the disk before it confirms it.
@@ -54,12 +58,9 @@ func startEmbedded(ctx context.Context, c Config, dir string, log *slog.Logger) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("DATA_DIR: create the store of the embedded NATS server: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
-	if errors.Is(err, errLocked) {
-		return nil, fmt.Errorf("DATA_DIR: %s is in use by another process; stop it, or set another DATA_DIR", dir)
-	}
+	lock, err := lockStore(dir)
 	if err != nil {
-		return nil, fmt.Errorf("DATA_DIR: lock the store of the embedded NATS server: %w", err)
+		return nil, err
 	}
 	e := &embedded{lock: lock}
 	srv, err := natsserver.NewServer(&natsserver.Options{
@@ -81,16 +82,45 @@ func startEmbedded(ctx context.Context, c Config, dir string, log *slog.Logger) 
 	logged := &serverLog{log: log}
 	srv.SetLoggerV2(logged, false, false, false)
 	e.srv = srv
-	srv.Start()
-	wait := startTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline))
+	ready := make(chan bool)
+	go e.start(ctx, ready)
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("start the embedded NATS server on the store in %s: %w", dir, ctx.Err())
+	case ok := <-ready:
+		if !ok {
+			err := fmt.Errorf("embedded NATS server did not start on %s with its store in %s: %s", c.Listen, dir, logged.lastFailure())
+			return nil, errors.Join(err, e.close())
+		}
+		return e, nil
 	}
-	if !srv.ReadyForConnections(wait) || !srv.JetStreamEnabled() {
-		err := fmt.Errorf("embedded NATS server did not start on %s with its store in %s: %s", c.Listen, dir, logged.lastFailure())
-		return nil, errors.Join(err, e.close())
+}
+
+// start says whether the server is ready. Recovering a large store takes long
+// and cannot be interrupted: if ctx has ended meanwhile, nobody waits any more,
+// and the server is stopped here.
+func (e *embedded) start(ctx context.Context, ready chan<- bool) {
+	e.srv.Start()
+	ok := e.srv.JetStreamEnabled() && e.srv.ReadyForConnections(listenTimeout)
+	select {
+	case ready <- ok:
+	case <-ctx.Done():
+		_ = e.close() // only the file of the lock, which ends with it either way
 	}
-	return e, nil
+}
+
+func lockPath(dir string) string { return filepath.Join(dir, "lock") }
+
+// lockStore locks the store, which has to be there, for one server.
+func lockStore(dir string) (*os.File, error) {
+	lock, err := lockFile(lockPath(dir))
+	if errors.Is(err, errLocked) {
+		return nil, fmt.Errorf("DATA_DIR: %s is in use by another process; stop it, or set another DATA_DIR", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("DATA_DIR: lock the store of the embedded NATS server: %w", err)
+	}
+	return lock, nil
 }
 
 // close stops the server, waits until it is stopped, and releases the store.

@@ -16,10 +16,6 @@ import (
 // the duplicate window that covers every repeat there can be.
 const Retention = 21 * 24 * time.Hour
 
-// errClusterNotAvailable is the server's code for "JetStream system temporarily
-// unavailable", which nats.go has no name for.
-const errClusterNotAvailable jetstream.ErrorCode = 10008
-
 // A streamNeed is a stream that the bus uses, and what has to fit in it.
 type streamNeed struct {
 	variable string
@@ -75,50 +71,6 @@ func (b *Bus) needs() []streamNeed {
 }
 
 func (b *Bus) controlSubject() string { return b.cfg.SubjectPrefix + ".control.ack" }
-
-// ensureStreams makes what is missing and verifies what is there. It returns
-// what is known of the stream of messages. A cluster that has no leader just
-// now, as after a restart of its servers, gets electionTime to find one.
-func (b *Bus) ensureStreams(ctx context.Context) (*jetstream.StreamInfo, error) {
-	elected, cancel := context.WithTimeout(ctx, electionTime)
-	defer cancel()
-	for attempt := 1; ; attempt++ {
-		info, err := b.tryEnsureStreams(ctx)
-		if err == nil || !b.leaderless(err) {
-			return info, err
-		}
-		if attempt == 1 {
-			b.log.Info("nats jetstream does not answer yet", "error", err)
-		}
-		select {
-		case <-time.After(backoff(attempt)):
-		case <-elected.Done():
-			return nil, err
-		}
-	}
-}
-
-// leaderless reports whether a request to the JetStream API may have failed only
-// because there was no leader to answer it.
-func (b *Bus) leaderless(err error) bool {
-	var api *jetstream.APIError
-	switch {
-	case b.link.denial("") != nil:
-		return false
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled): // also when nobody answered
-		return true
-	case errors.As(err, &api):
-		return api.ErrorCode == errClusterNotAvailable
-	}
-	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
-}
-
-func (b *Bus) tryEnsureStreams(ctx context.Context) (*jetstream.StreamInfo, error) {
-	needs := b.needs()
-	messages, err := b.ensureStream(ctx, needs[0])
-	_, controlErr := b.ensureStream(ctx, needs[1])
-	return messages, errors.Join(err, controlErr)
-}
 
 func (b *Bus) ensureStream(ctx context.Context, need streamNeed) (*jetstream.StreamInfo, error) {
 	info, err := b.streamInfo(ctx, need)

@@ -119,7 +119,39 @@ func TestStreamsThatFitInOtherWordsAreTaken(t *testing.T) {
 
 func TestServerWithoutJetStreamIsNamed(t *testing.T) {
 	srv := startServer(t, func(o *natsserver.Options) { o.JetStream = false })
-	wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}, "NATS_STREAM", "JetStream", "NATS_URL")
+	book := &logBook{}
+	wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Logger: book.logger()}, "NATS_STREAM", "has no JetStream", "NATS_URL")
+	if strings.Contains(book.String(), "does not answer yet") {
+		t.Errorf("it was waited for a server on its own:\n%s", book)
+	}
+}
+
+func TestMessagesGoOnWhateverBecomesOfTheControlStream(t *testing.T) {
+	srv := startServer(t, nil)
+	p := startProxy(t, srv.Addr().String())
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: p.url()}, nats.Options{})
+	events := sinktest.Messages("a", 1, 9)
+	publishAll(within(t), t, b, events[:3])
+	s, err := js.Stream(t.Context(), "PUSHOVER_CONTROL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := s.CachedInfo().Config
+	config.Subjects = []string{"elsewhere"}
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	for _, batch := range [][]connector.Event{events[3:6], events[6:]} {
+		p.Stop()
+		eventually(t, "the connection is lost", func() bool { return b.Connected() != nil })
+		p.up()
+		eventually(t, "the connection is back", func() bool { return b.Connected() == nil })
+		if n, err := b.Publish(t.Context(), batch); n != len(batch) || err != nil {
+			t.Errorf("Publish: got %d, %v, want %d", n, err, len(batch))
+		}
+	}
+	wantIDs(t, readAll(t, js), "a", 1, 9)
 }
 
 func TestDeletedStreamIsMadeAgainAndPublishGoesOn(t *testing.T) {
@@ -152,13 +184,14 @@ func TestGradeFollowsFromTheStream(t *testing.T) {
 	}{
 		{"on disk", func(*jetstream.StreamConfig) {}, connector.GradeCrash, []string{"one replica"}},
 		{"in memory", func(s *jetstream.StreamConfig) { s.Storage = jetstream.MemoryStorage }, connector.GradeProcess, []string{"memory"}},
-		{"short window", func(s *jetstream.StreamConfig) { s.Duplicates = 0 }, connector.GradeCrash, []string{"one replica", "recognises a repeat for 2m0s"}},
+		{"short window", func(s *jetstream.StreamConfig) { s.Duplicates = 0 }, connector.GradeCrash, []string{"one replica", "2m0s, Pushover repeats a message for up to 21 days: the stream's tail is read back"}},
 		{"old ones dropped by age", func(s *jetstream.StreamConfig) { s.MaxAge, s.Duplicates = time.Hour, time.Hour }, connector.GradeCrash, []string{"one replica", "recognises", "drops messages after 1h"}},
 		{"old ones dropped by number", func(s *jetstream.StreamConfig) { s.MaxMsgs = 10 }, connector.GradeCrash, []string{"one replica", "drops its oldest"}},
 		{"new ones refused", func(s *jetstream.StreamConfig) { s.MaxBytes, s.Discard = 1<<20, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica"}},
 		{"old ones dropped per subject", func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject, s.Discard = 5, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica", "of a subject that is full"}},
 		{"confirms nothing", func(s *jetstream.StreamConfig) { s.NoAck = true }, connector.GradeNone, []string{"one replica", "no_ack"}},
 		{"interest", func(s *jetstream.StreamConfig) { s.Retention = jetstream.InterestPolicy }, connector.GradeNone, []string{"one replica", "interest"}},
+		{"work queue with a short window", func(s *jetstream.StreamConfig) { s.Retention, s.Duplicates = jetstream.WorkQueuePolicy, time.Hour }, connector.GradeCrash, []string{"one replica", "cannot be read back", "work queue"}},
 		{"work queue", func(s *jetstream.StreamConfig) { s.Retention = jetstream.WorkQueuePolicy }, connector.GradeCrash, []string{"one replica", "work queue"}},
 		{"confirms before it writes", func(s *jetstream.StreamConfig) { s.PersistMode = jetstream.AsyncPersistMode }, connector.GradeProcess, []string{"one replica", "persist mode async"}},
 	} {
