@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -70,6 +71,8 @@ type Bus struct {
 
 	turn chan struct{} // held by whoever uses the producer
 	producer
+	lost     atomic.Bool // another connector took over
+	remember int         // events per window
 
 	topicsMu sync.Mutex
 	topics   map[string]topic
@@ -101,7 +104,7 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bus{config: c, opts: o, log: o.Logger, turn: make(chan struct{}, 1)}
+	b := &Bus{config: c, opts: o, log: o.Logger, turn: make(chan struct{}, 1), remember: windowSize}
 	b.health.notify = o.OnState
 	b.wire = newWire(d, c.brokers(), b.topicNames())
 	b.client = &kafka.Client{
@@ -113,6 +116,9 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	}
 	if o.Source == "" {
 		return nil, errors.New("kafka: an event source is needed to publish")
+	}
+	if exposure := c.exposure(); exposure != "" {
+		b.log.Warn("kafka credentials travel in the clear", "detail", exposure)
 	}
 	if err := b.open(ctx); err != nil {
 		b.wire.close()

@@ -30,6 +30,9 @@ func (b *Bus) Checks(ctx context.Context) []connector.Check {
 		return []connector.Check{brokers}
 	}
 	brokers.Detail = b.clusterDetail()
+	if exposure := b.config.exposure(); exposure != "" {
+		brokers.Detail += "; " + exposure
+	}
 	checks := []connector.Check{brokers}
 	for _, name := range b.topicNames() {
 		checks = append(checks, b.checkTopic(ctx, topics[name], name))

@@ -156,6 +156,20 @@ func (c Config) validateOAuth(bad func(name, format string, args ...any)) {
 	}
 }
 
+// exposure says what can be read on the way to the brokers, or nothing. SCRAM
+// sends no password.
+func (c Config) exposure() string {
+	if c.TLS || c.SASLMechanism != mechanismPlain && c.SASLMechanism != mechanismOAuth {
+		return ""
+	}
+	for _, b := range c.brokers() {
+		if host, _, _ := net.SplitHostPort(b); !loopback(host) {
+			return fmt.Sprintf("%s without TLS shows the password or token to everybody on the way to %s; set KAFKA_TLS=true, or use SCRAM-SHA-512", c.SASLMechanism, b)
+		}
+	}
+	return ""
+}
+
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

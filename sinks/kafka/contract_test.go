@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -73,6 +74,25 @@ func harness(t *testing.T, brokers []string, mode connector.Mode) sinktest.Harne
 			return s
 		},
 		Twin: func(t *testing.T) connector.Sink { return &spaced{bus: open(t, c, o)} },
+		Lose: func(t *testing.T) { deleteRecords(t, c) },
+	}
+}
+
+// deleteRecords empties the topics of events.
+func deleteRecords(t *testing.T, c kafka.Config) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	ends, err := adm.ListEndOffsets(waitContext(t), c.Topic, c.ResultTopic, c.DeadletterTopic)
+	if err == nil {
+		_, err = adm.DeleteRecords(waitContext(t), ends.Offsets())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -3,11 +3,11 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 )
@@ -30,11 +30,6 @@ const (
 	backoffMin = 250 * time.Millisecond
 	backoffMax = 10 * time.Second
 
-	// handBackMin and handBackMax pace a command whose handler failed without
-	// saying when to try again.
-	handBackMin = time.Second
-	handBackMax = 30 * time.Second
-
 	// finalCommit bounds the last commit when serving ends.
 	finalCommit = 2 * time.Second
 )
@@ -50,8 +45,13 @@ const (
 // us and the cluster is waited out, a missing topic included; the log tells of
 // the first failure, of each change and of the end of it.
 //
+// A control topic that is deleted and made anew is read from its first command
+// on. Commands of transactions that were aborted are passed over, and those of
+// a transaction that is open are waited for, as are all that follow them.
+//
 // No group is joined: the connector is the only consumer. If several connectors
-// share a control topic, each needs a group of its own.
+// share a control topic, each needs a group of its own. One that was fenced off
+// commits nothing any more.
 func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) error {
 	trouble := newTrouble(b)
 	var wg sync.WaitGroup
@@ -71,7 +71,7 @@ func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) err
 		trouble.note(ctx, wholeTopic, nil)
 		pause.reset()
 		for ; serving < topics[b.config.ControlTopic].partitions; serving++ {
-			s := &server{bus: b, handler: h, partition: serving, trouble: trouble, queues: map[string][]item{}, settled: make(chan int64, maxInHand)}
+			s := &server{bus: b, handler: h, partition: serving, trouble: trouble, queues: map[string][]item{}}
 			wg.Go(func() { s.run(ctx) })
 		}
 		_ = sleep(ctx, partitionsInterval)
@@ -79,16 +79,13 @@ func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) err
 	return nil
 }
 
-// A server serves one partition of the control topic. Its run method owns the
-// ledger; goroutines that carry out commands report to it.
+// A server serves one partition of the control topic.
 type server struct {
 	bus       *Bus
 	handler   connector.CommandHandler
 	partition int
 	trouble   *trouble
 
-	ledger  *ledger
-	settled chan int64
 	workers sync.WaitGroup
 
 	mu     sync.Mutex
@@ -96,85 +93,163 @@ type server struct {
 }
 
 type item struct {
-	offset int64
-	body   []byte
-	time   time.Time
+	offset  int64
+	body    []byte
+	time    time.Time
+	settled chan<- int64 // never blocks
+}
+
+// A stretch is the serving of a partition from one offset on, as long as offsets
+// mean the same. It outlives moments in which the topic is not to be seen. When
+// the topic is made anew another stretch begins; commands of the old one that
+// are in hand are carried out, but say nothing about what to commit.
+type stretch struct {
+	ledger    *ledger
+	next      int64 // to fetch
+	committed int64 // the group's offset, −1 = none
+	dirty     bool  // the ledger is ahead of it
+	settled   chan int64
+	slots     chan struct{} // taken by commands in hand
 }
 
 func (s *server) run(ctx context.Context) {
 	defer s.workers.Wait()
-	pause := newPause(backoffMin, backoffMax)
-	for ctx.Err() == nil {
-		next, err := s.start(ctx)
-		s.trouble.note(ctx, s.partition, err)
-		if err != nil {
+	var st *stretch
+	for pause := newPause(backoffMin, backoffMax); ctx.Err() == nil; {
+		begun, err := s.begin(ctx, st)
+		switch {
+		case errors.Is(err, protocol.ErrNoPartition) && s.vanished(ctx):
+			s.bus.log.Info("the control topic no longer has this partition", "partition", s.partition)
+			s.trouble.note(ctx, s.partition, nil)
+			_ = sleep(ctx, partitionsInterval)
+			continue
+		case err != nil:
+			s.trouble.note(ctx, s.partition, err)
 			_ = sleep(ctx, pause.next())
 			continue
 		}
-		s.ledger = newLedger(next)
-		s.serve(ctx, next)
-		return
+		s.trouble.note(ctx, committing(s.partition), nil)
+		if st == nil {
+			s.trouble.note(ctx, s.partition, nil)
+		}
+		st = begun
+		if s.serve(ctx, st) {
+			pause.reset()
+		}
+		_ = sleep(ctx, pause.next())
 	}
 }
 
-// start finds the offset to begin with: the committed one, else the first.
-func (s *server) start(ctx context.Context) (int64, error) {
+// vanished tells whether the topic has fewer partitions than it had, having been
+// made anew, rather than more than was known.
+func (s *server) vanished(ctx context.Context) bool {
+	name := s.bus.config.ControlTopic
+	topics, err := s.bus.describe(ctx, []string{name})
+	return err == nil && topics[name].err == nil && s.partition >= topics[name].partitions
+}
+
+// begin finds where to begin: at the committed offset, or at the first command
+// if there is none or the log does not reach there. When that shows the topic to
+// be the one that was served before, that goes on.
+func (s *server) begin(ctx context.Context, before *stretch) (*stretch, error) {
+	first, end, err := s.bus.bounds(ctx, s.bus.config.ControlTopic, s.partition)
+	if err != nil {
+		return nil, err
+	}
 	at, err := s.bus.committed(ctx, s.partition)
-	if err != nil || at >= 0 {
-		return at, err
+	if err != nil {
+		return nil, err
 	}
-	return s.bus.listOffset(ctx, s.bus.config.ControlTopic, s.partition, kafka.FirstOffset)
+	// A group's offsets are deleted with the topic.
+	if before != nil && at >= 0 && at == before.committed && first <= before.next && before.next <= end {
+		return before, nil
+	}
+	next := at
+	if at < first || at > end {
+		next = first
+	}
+	switch {
+	case at >= 0 && next != at:
+		s.bus.log.Warn("the control topic no longer has the next command's offset; going on with the first it has",
+			"partition", s.partition, "offset", at, "first", first)
+	case before != nil && before.next != next:
+		s.bus.log.Warn("the control topic was made anew, or cannot be told from one that was", "partition", s.partition, "offset", before.next, "first", next)
+	}
+	return &stretch{
+		ledger: newLedger(next), next: next, committed: at,
+		settled: make(chan int64, maxInHand), slots: make(chan struct{}, maxInHand),
+	}, nil
 }
 
-// serve fetches and commits until ctx ends. Fetching goes on beside it in a
+// serve fetches and commits until ctx ends, or the topic does not have the next
+// offset. It returns whether anything was read. Fetching goes on beside it in a
 // goroutine of its own, because a fetch waits for the next command.
-func (s *server) serve(ctx context.Context, next int64) {
-	fetched := make(chan []item)
-	slots := make(chan struct{}, maxInHand)
-	s.workers.Go(func() { s.fetchLoop(ctx, next, fetched, slots) })
+func (s *server) serve(ctx context.Context, st *stretch) (read bool) {
+	fetched := make(chan item)
+	stopped := make(chan bool, 1)
+	s.workers.Go(func() { stopped <- s.fetchLoop(ctx, st, fetched) })
 
 	committed := time.Now()
-	dirty := false
-	var retry <-chan time.Time
 	pause := newPause(backoffMin, backoffMax)
+	var retry <-chan time.Time
+	if st.dirty {
+		retry = time.After(pause.next())
+	}
 	recommit := time.NewTicker(recommitInterval)
 	defer recommit.Stop()
 	for {
 		select {
-		case items := <-fetched:
-			for _, it := range items {
-				s.ledger.take(it.offset)
-				s.hand(ctx, it)
-			}
-		case offset := <-s.settled:
-			<-slots
-			dirty = s.ledger.settle(offset) || dirty
-			for more := true; more; {
-				select {
-				case offset := <-s.settled:
-					<-slots
-					dirty = s.ledger.settle(offset) || dirty
-				default:
-					more = false
-				}
-			}
+		case it := <-fetched:
+			st.ledger.take(it.offset)
+			s.hand(ctx, it)
+		case offset := <-st.settled:
+			st.settle(offset)
+			st.settleMore()
 		case <-recommit.C:
-			dirty = dirty || s.ledger.next > 0 && time.Since(committed) >= recommitInterval/2
+			st.dirty = st.dirty || st.ledger.next > 0 && time.Since(committed) >= recommitInterval/2
 		case <-retry:
 			retry = nil
+		case read = <-stopped:
+			if ctx.Err() == nil {
+				return read
+			}
+			s.finish(ctx, st)
+			return read
 		case <-ctx.Done():
-			s.finish(ctx, dirty)
-			return
+			s.finish(ctx, st)
+			return true
 		}
-		if dirty && retry == nil {
-			err := s.bus.commit(ctx, s.partition, s.ledger.next)
+		if st.dirty && retry == nil {
+			err := s.bus.commit(ctx, s.partition, st.ledger.next)
 			s.trouble.note(ctx, committing(s.partition), err)
-			if err != nil {
+			switch {
+			case errors.Is(err, connector.ErrFenced):
+				st.dirty = false
+				continue
+			case err != nil:
 				retry = time.After(pause.next())
 				continue
 			}
-			dirty, committed = false, time.Now()
+			st.dirty, st.committed, committed = false, st.ledger.next, time.Now()
 			pause.reset()
+		}
+	}
+}
+
+// settle notes that a command has ended and makes room for another.
+func (st *stretch) settle(offset int64) {
+	<-st.slots
+	st.dirty = st.ledger.settle(offset) || st.dirty
+}
+
+// settleMore settles what else has ended by now.
+func (st *stretch) settleMore() {
+	for {
+		select {
+		case offset := <-st.settled:
+			st.settle(offset)
+		default:
+			return
 		}
 	}
 }
@@ -182,144 +257,61 @@ func (s *server) serve(ctx context.Context, next int64) {
 // finish waits for the handlers, whose context has ended, and commits what they
 // settled. It uses a context of its own for that, since the one it serves under
 // is over; not committing would merely repeat commands.
-func (s *server) finish(ctx context.Context, dirty bool) {
-	ended := make(chan struct{})
-	go func() { s.workers.Wait(); close(ended) }()
-	for waiting := true; waiting; {
-		select {
-		case offset := <-s.settled:
-			dirty = s.ledger.settle(offset) || dirty
-		case <-ended:
-			waiting = false
-		}
-	}
-	for more := true; more; {
-		select {
-		case offset := <-s.settled:
-			dirty = s.ledger.settle(offset) || dirty
-		default:
-			more = false
-		}
-	}
-	if !dirty {
+func (s *server) finish(ctx context.Context, st *stretch) {
+	s.workers.Wait()
+	st.settleMore()
+	if !st.dirty {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalCommit)
 	defer cancel()
-	if err := s.bus.commit(ctx, s.partition, s.ledger.next); err != nil {
+	if err := s.bus.commit(ctx, s.partition, st.ledger.next); err != nil {
 		s.bus.log.Warn("last commit of the control topic failed; the last commands will be carried out again", "error", err)
 	}
 }
 
-// fetchLoop reads commands and passes them on, no more than there are slots.
-func (s *server) fetchLoop(ctx context.Context, next int64, out chan<- []item, slots chan struct{}) {
-	b, name := s.bus, s.bus.config.ControlTopic
+// fetchLoop reads commands and passes them on, no more than there are slots,
+// until ctx ends or the topic does not have the next offset. It returns whether
+// anything was read.
+func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (read bool) {
 	pause := newPause(backoffMin, backoffMax)
 	for ctx.Err() == nil {
 		var items []item
-		after, err := b.fetch(ctx, name, s.partition, next, controlWait, func(r *kafka.Record) error {
+		after, err := s.bus.fetch(ctx, s.bus.config.ControlTopic, s.partition, st.next, controlWait, kafka.ReadCommitted, func(r *kafka.Record) error {
 			body, err := readAll(r.Value)
 			if err != nil {
 				return err
 			}
-			items = append(items, item{offset: r.Offset, body: body, time: r.Time})
+			items = append(items, item{offset: r.Offset, body: body, time: r.Time, settled: st.settled})
 			return nil
 		})
 		if errors.Is(err, kafka.OffsetOutOfRange) {
-			after, err = s.reset(ctx, next)
+			return read // retention deleted it, or the topic was made anew
 		}
 		s.trouble.note(ctx, s.partition, err)
+		if missingTopic(err) {
+			return read
+		}
 		if err != nil {
 			_ = sleep(ctx, pause.next())
 			continue
 		}
 		pause.reset()
-		next = after
+		read = true
 		for _, it := range items {
 			select {
-			case slots <- struct{}{}:
+			case st.slots <- struct{}{}:
 			case <-ctx.Done():
-				return
+				return read
 			}
 			select {
-			case out <- []item{it}:
+			case out <- it:
+				st.next = it.offset + 1
 			case <-ctx.Done():
-				return
+				return read
 			}
 		}
+		st.next = after
 	}
-}
-
-// reset finds where to go on when the broker no longer, or not yet, has the
-// offset: retention deleted it, or the topic was made anew.
-func (s *server) reset(ctx context.Context, lost int64) (int64, error) {
-	first, err := s.bus.listOffset(ctx, s.bus.config.ControlTopic, s.partition, kafka.FirstOffset)
-	if err == nil {
-		s.bus.log.Warn("the control topic no longer has the next command's offset; going on with the first it has",
-			"partition", s.partition, "offset", lost, "first", first)
-	}
-	return first, err
-}
-
-// hand queues a command behind those with the same key, and starts a worker for
-// the key if there is none.
-func (s *server) hand(ctx context.Context, it item) {
-	key := connector.CommandKey(it.body)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.queues[key] = append(s.queues[key], it)
-	if len(s.queues[key]) == 1 {
-		s.workers.Go(func() { s.work(ctx, key) })
-	}
-}
-
-// work carries out the commands of one key, in order, until there are none.
-func (s *server) work(ctx context.Context, key string) {
-	for {
-		s.mu.Lock()
-		queue := s.queues[key]
-		if len(queue) == 0 {
-			delete(s.queues, key)
-			s.mu.Unlock()
-			return
-		}
-		it := queue[0]
-		s.mu.Unlock()
-
-		if !s.carryOut(ctx, it) {
-			return
-		}
-		s.settled <- it.offset
-
-		s.mu.Lock()
-		s.queues[key] = s.queues[key][1:]
-		s.mu.Unlock()
-	}
-}
-
-// carryOut hands one command over as often as it takes. It returns false when
-// ctx ended first.
-func (s *server) carryOut(ctx context.Context, it item) bool {
-	pause := newPause(handBackMin, handBackMax)
-	for attempt := 1; ; attempt++ {
-		_, err := s.handler(ctx, connector.Command{
-			ID: commandID(s.bus.config.ControlTopic, s.partition, it.offset), Body: it.body, Time: it.time, Attempt: attempt,
-		})
-		if err == nil {
-			return true
-		}
-		wait := pause.next()
-		var again *connector.RetryError
-		if errors.As(err, &again) {
-			wait = again.After
-		}
-		if sleep(ctx, wait) != nil {
-			return false
-		}
-	}
-}
-
-// commandID names a command by its place, which no other command ever has.
-func commandID(topic string, partition int, offset int64) string {
-	return fmt.Sprintf("%s/%d@%d", topic, partition, offset)
+	return read
 }

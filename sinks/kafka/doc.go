@@ -27,7 +27,8 @@
 // what an earlier run wrote, however it died, is known before anything is
 // written. The same happens when the broker has lost track of the sequence.
 // Ids of one device only grow, and so the newest thousand events usually say
-// enough; when they do not, the log is read further back.
+// enough; when they do not, the log is read further back. The same look follows
+// when a topic was deleted and made anew.
 //
 // # Why not transactions
 //
@@ -58,5 +59,6 @@
 // Clusters without transactions are used without a fence, and the log says so:
 // there a second connector for the same device can cause duplicates. Adding
 // partitions to the message topic moves the device to another partition, where
-// earlier events are not looked for.
+// earlier events are not looked for. Nor are they looked for beyond some five
+// million records from the end of the partition.
 package kafka

@@ -8,9 +8,12 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 // The reasons why a cluster is not reached, as given to [Options.OnState]. The
@@ -51,6 +54,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.As(err, &auth):
 		return ReasonAuth
+	case errors.Is(err, connector.ErrFenced):
+		return ReasonFenced
 	case errors.As(err, &le):
 		return le.reason
 	case errors.As(err, &code):
@@ -111,10 +116,20 @@ func isFenced(err error) bool {
 // repetition will be accepted.
 func refusesRecord(err error) bool {
 	switch codeOf(err) {
-	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidRecord, kafka.InvalidTimestamp:
+	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidRecord:
 		return true
 	}
 	return false
+}
+
+// refusesTime tells whether err speaks about the time in the records. It is the
+// time of publishing, so a later try may be accepted: once the clock is right.
+func refusesTime(err error) bool { return codeOf(err) == kafka.InvalidTimestamp }
+
+// missingTopic tells whether err says that a topic, or a partition of it, is not
+// there, which may be a broker's word or what the layout of the cluster shows.
+func missingTopic(err error) bool {
+	return codeOf(err) == kafka.UnknownTopicOrPartition || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
 }
 
 // lostSequence tells whether the broker no longer knows our sequence numbers, or
@@ -161,7 +176,13 @@ func (b *Bus) explain(err error, topic string) error {
 		return remedy("group %s: no permission; allow it: %s", b.config.Group, b.aclLine("--operation Read --group "+b.config.Group))
 	case kafka.TransactionalIDAuthorizationFailed:
 		return remedy("transactional id %s: no permission; allow it: %s", b.txnID(), b.aclLine("--operation Write --operation Describe --transactional-id "+b.txnID()))
+	case kafka.InvalidTimestamp:
+		return remedy("topic %s: the broker refuses the time of publishing; set this machine's clock, or the broker's (%s now)",
+			topic, time.Now().UTC().Format(time.RFC3339))
 	case kafka.UnknownTopicOrPartition:
+		return remedy("topic %s does not exist; create it: %s", topic, b.createLine(topic))
+	}
+	if errors.Is(err, protocol.ErrNoTopic) {
 		return remedy("topic %s does not exist; create it: %s", topic, b.createLine(topic))
 	}
 	return err

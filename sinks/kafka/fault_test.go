@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +16,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pushover-connector/pushover-connector/connector"
-	"github.com/pushover-connector/pushover-connector/sinks/kafka"
 )
 
 func TestWhateverTheBrokerAnswersAnEventStandsInTheTopicOnce(t *testing.T) {
@@ -35,7 +35,11 @@ func TestWhateverTheBrokerAnswersAnEventStandsInTheTopicOnce(t *testing.T) {
 		{name: "too few replicas", answers: []*kerr.Error{kerr.NotEnoughReplicas}, fails: true},
 		{name: "not the leader", answers: []*kerr.Error{kerr.NotLeaderForPartition}, fails: true},
 		{name: "storage error", answers: []*kerr.Error{kerr.KafkaStorageError}, fails: true},
-		{name: "unknown topic for a moment", answers: []*kerr.Error{kerr.UnknownTopicOrPartition}, fails: true},
+		{name: "unknown topic for a moment", answers: []*kerr.Error{kerr.UnknownTopicOrPartition}, fails: true, reread: true},
+		{name: "appended, then the topic is unknown", answers: []*kerr.Error{kerr.RequestTimedOut, kerr.UnknownTopicOrPartition}, fails: true, reread: true},
+		{name: "a time that is refused", answers: []*kerr.Error{kerr.InvalidTimestamp}, fails: true},
+		{name: "appended, then a time that is refused", answers: []*kerr.Error{kerr.RequestTimedOut, kerr.InvalidTimestamp}, fails: true, reread: true},
+		{name: "a sequence that stands further back", answers: []*kerr.Error{kerr.RequestTimedOut, kerr.DuplicateSequenceNumber}, fails: true},
 		{name: "sequence out of order", answers: []*kerr.Error{kerr.OutOfOrderSequenceNumber}, fails: true, reread: true},
 		{name: "producer forgotten", answers: []*kerr.Error{kerr.UnknownProducerID}, fails: true, reread: true},
 		{name: "producer not mapped", answers: []*kerr.Error{kerr.InvalidProducerIDMapping}, fails: true, reread: true},
@@ -73,8 +77,52 @@ func TestWhateverTheBrokerAnswersAnEventStandsInTheTopicOnce(t *testing.T) {
 			if diff := cmp.Diff(ids(readTopic(t, c.Brokers, c.Topic, false)), idsOf(events)); diff != "" {
 				t.Errorf("ids (-got +want):\n%s", diff)
 			}
+			if n, err := b.Holds(waitContext(t), events[5:15]); n != 10 || err != nil {
+				t.Errorf("Holds: got %d, %v, want 10", n, err)
+			}
 		})
 	}
+}
+
+// The first request may have been carried out, whatever the second is told.
+func TestARefusalAfterACutConnectionIsNoRejection(t *testing.T) {
+	for _, n := range []int{1, 10} {
+		cluster := fake(t)
+		c := configFor(cluster.ListenAddrs())
+		o := optionsFor(t, c)
+		b := open(t, c, o)
+		inits := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Observe: true, Count: -1})
+		cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.MessageTooLarge})
+		cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+			return nil, errors.New("cut"), true
+		})
+		if m, err := b.Publish(waitContext(t), messages(o.Source, 1, n)); m != 0 || err == nil || errors.Is(err, connector.ErrRejected) {
+			t.Errorf("Publish of %d: got %d, %v, want a plain error", n, m, err)
+		}
+		mustPublish(t, b, messages(o.Source, 1, n))
+		if inits.Hits() == 0 {
+			t.Error("the log was not looked at before it was written to again")
+		}
+		if diff := cmp.Diff(ids(readTopic(t, c.Brokers, c.Topic, false)), idsOf(messages(o.Source, 1, n))); diff != "" {
+			t.Errorf("ids (-got +want):\n%s", diff)
+		}
+	}
+}
+
+func TestAWrongClockIsNamedAndRejectsNothing(t *testing.T) {
+	cluster := fake(t)
+	c := configFor(cluster.ListenAddrs())
+	o := optionsFor(t, c)
+	b := open(t, c, o)
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidTimestamp})
+	n, err := b.Publish(waitContext(t), messages(o.Source, 1, 3))
+	if n != 0 || errors.Is(err, connector.ErrRejected) || err == nil || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("Publish: got %d, %v, want a plain error about the clock", n, err)
+	}
+	if b.Connected() == nil {
+		t.Error("Connected: got nil, want the error")
+	}
+	mustPublish(t, b, messages(o.Source, 1, 3))
 }
 
 func TestAnOldEpochIsFinal(t *testing.T) {
@@ -237,28 +285,37 @@ func TestARequestEndsWithItsContextWhenTheBrokerIsSilent(t *testing.T) {
 	}
 }
 
-func TestACompactedEventTopicIsRefused(t *testing.T) {
-	eachBroker(t, func(t *testing.T, brokers []string) {
-		c := configFor(brokers)
-		compact := "compact"
-		createTopic(t, c, c.Topic, map[string]*string{"cleanup.policy": &compact})
-		_, err := kafka.Open(waitContext(t), c, optionsFor(t, c))
-		if err == nil || !strings.Contains(err.Error(), "compacted") {
-			t.Errorf("Open: got %v, want a refusal", err)
-		}
+func TestAPublishThatRunsOutOfTimeIsTroubleAndNotSentTwice(t *testing.T) {
+	cluster := fake(t)
+	c := configFor(cluster.ListenAddrs())
+	o := optionsFor(t, c)
+	b := open(t, c, o)
+	release := make(chan struct{})
+	var requests atomic.Int64
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		requests.Add(1)
+		cluster.SleepControl(func() { <-release })
+		return nil, nil, false
 	})
-}
-
-func TestMissingTopicsAreNamedWithTheLineToCreateThem(t *testing.T) {
-	eachBroker(t, func(t *testing.T, brokers []string) {
-		c := configFor(brokers)
-		c.CreateTopics = false
-		_, err := kafka.Open(waitContext(t), c, optionsFor(t, c))
-		for _, topic := range []string{c.Topic, c.ResultTopic, c.DeadletterTopic} {
-			want := "kafka-topics.sh --bootstrap-server " + brokers[0] + " --create --topic " + topic
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("Open: got %v, want %q", err, want)
-			}
-		}
-	})
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	n, err := b.Publish(ctx, messages(o.Source, 1, 2))
+	if n != 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Publish: got %d, %v, want context.DeadlineExceeded", n, err)
+	}
+	if b.Connected() == nil {
+		t.Error("Connected after a publish that ran out of time: got nil")
+	}
+	if got := requests.Load(); got != 1 {
+		t.Errorf("produce requests: got %d, want 1", got)
+	}
+	close(release)
+	mustPublish(t, b, messages(o.Source, 1, 2))
+	if err := b.Connected(); err != nil {
+		t.Errorf("Connected after a publish that succeeded: %v", err)
+	}
+	if diff := cmp.Diff(ids(readTopic(t, c.Brokers, c.Topic, false)), []string{"1", "2"}); diff != "" {
+		t.Errorf("ids (-got +want):\n%s", diff)
+	}
 }

@@ -21,8 +21,12 @@ const (
 	keepRetry    = 5 * time.Minute
 
 	// transactionTimeout is how long a fence may take before the coordinator
-	// ends it on its own.
-	transactionTimeout = time.Minute
+	// ends it on its own, and with it our epoch: as long as a machine may stand
+	// still. It is what brokers allow unless told otherwise
+	// (transaction.max.timeout.ms); leastTransactionTimeout is for those that do
+	// not.
+	transactionTimeout      = 15 * time.Minute
+	leastTransactionTimeout = 10 * time.Second
 )
 
 // txnID names the device's producer at the transaction coordinator.
@@ -82,6 +86,10 @@ func (b *Bus) initProducer(ctx context.Context) error {
 			req.ProducerID, req.ProducerEpoch = -1, -1 // the coordinator forgot us, so nobody took over
 			return kafka.ConcurrentTransactions
 		}
+		if least := int(leastTransactionTimeout / time.Millisecond); errors.Is(res.Error, kafka.InvalidTransactionTimeout) && req.TransactionTimeoutMs > least {
+			req.TransactionTimeoutMs = least
+			return kafka.ConcurrentTransactions
+		}
 		if res.Error != nil {
 			return res.Error
 		}
@@ -111,7 +119,7 @@ func (b *Bus) detectTransactions(ctx context.Context) error {
 }
 
 // fence writes a marker with our epoch into every partition and waits until it
-// is there.
+// is there. When it fails with ready unset, it may be half done.
 func (b *Bus) fence(ctx context.Context) error {
 	add := &kafka.AddPartitionsToTxnRequest{
 		TransactionalID: b.txnID(), ProducerID: int(b.id), ProducerEpoch: int(b.epoch),
@@ -137,8 +145,12 @@ func (b *Bus) fence(ctx context.Context) error {
 		}
 		return nil
 	}); err != nil {
+		if code := codeOf(err); code == 0 || !code.Temporary() {
+			b.ready = false // it may have begun, or the coordinator does not know us
+		}
 		return err
 	}
+	b.ready = false
 
 	// The coordinator answers before the markers are written. Asked again, it
 	// answers "concurrent transactions" until they are.
@@ -155,7 +167,6 @@ func (b *Bus) fence(ctx context.Context) error {
 			return err
 		}
 	}
-	b.fencedAt = time.Now()
 	return nil
 }
 
@@ -192,18 +203,41 @@ func (b *Bus) fencedError(cause error) error {
 }
 
 // keep renews the fence now and then, so that neither the coordinator nor the
-// partitions forget an idle producer. It runs until ctx ends.
+// partitions forget an idle producer. It runs until ctx ends or another connector
+// has taken over.
 func (b *Bus) keep(ctx context.Context) {
-	for wait := keepInterval; sleep(ctx, wait) == nil; {
-		wait = keepInterval
-		if err := b.renew(ctx); err != nil && ctx.Err() == nil {
+	wait := keepInterval
+	for failed := false; sleep(ctx, wait) == nil; {
+		err := b.renew(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		b.tellRenewal(err, failed)
+		if errors.Is(err, connector.ErrFenced) {
+			return
+		}
+		if failed = err != nil; failed {
 			wait = keepRetry
-			b.health.set(jobPublish, err)
-			b.log.Warn("cannot renew the claim on the device's topic", "error", err)
+		} else {
+			wait = keepInterval
 		}
 	}
 }
 
+// tellRenewal tells of failures to renew, and of the end of them: an idle
+// connector has nothing else that would.
+func (b *Bus) tellRenewal(err error, failedBefore bool) {
+	switch {
+	case err != nil:
+		b.health.set(jobPublish, err)
+		b.log.Warn("cannot renew the claim on the device's topic", "error", err)
+	case failedBefore:
+		b.health.set(jobPublish, nil)
+		b.log.Info("the claim on the device's topic is renewed again")
+	}
+}
+
+// renew writes the fence again, or, after doubt, takes the device over again.
 func (b *Bus) renew(ctx context.Context) error {
 	select {
 	case b.turn <- struct{}{}:
@@ -211,17 +245,24 @@ func (b *Bus) renew(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if b.fenced != nil || !b.ready || !b.transactional {
+	switch {
+	case b.fenced != nil:
+		return b.fenced
+	case !b.ready:
+		return b.retake(ctx)
+	case !b.transactional:
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	err := b.fence(ctx)
 	switch {
+	case err == nil:
+		b.ready = true
 	case errors.Is(err, connector.ErrFenced):
-		b.fenced = err
-	case err != nil:
-		b.ready = false // the fence may be half done: begin again
+		b.lose(err)
+	default:
+		b.doubt(err)
 	}
 	return err
 }

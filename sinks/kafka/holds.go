@@ -20,22 +20,32 @@ func (b *Bus) Holds(ctx context.Context, events []connector.Event) (int, error) 
 	}
 	defer leave()
 	held, err := b.holds(ctx, events)
+	b.doubt(err)
 	return held, outcome(ctx, err)
 }
 
+// A place is an event in a partition.
+type place struct {
+	partitionKey
+	event eventKey
+}
+
+func (b *Bus) placeOf(e connector.Event) place {
+	return place{b.partitionFor(e).partitionKey, keyOf(e.Source, e.ID)}
+}
+
 func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) {
-	if err := b.settle(ctx); err != nil {
-		return 0, err
-	}
 	// Where each partition's share of the events should be.
 	type span struct{ from, to int64 }
-	spans := map[*partitionState]*span{}
+	spans := map[partitionKey]span{}
+	present := map[place]bool{}
 	for _, e := range events {
-		p := b.partition(b.topicFor(e.Class), e.Key)
-		if p.window == nil {
-			if err := b.loadTail(ctx, p); err != nil {
-				return 0, err
-			}
+		p, err := b.settled(ctx, e)
+		if err != nil {
+			return 0, err
+		}
+		if err := b.known(ctx, p); err != nil {
+			return 0, err
 		}
 		held, err := b.held(ctx, p, e)
 		if err != nil {
@@ -44,31 +54,26 @@ func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) 
 		if !held {
 			break // nothing after it counts
 		}
-		at := p.window.offsets[keyOf(e.Source, e.ID)]
-		s := spans[p]
-		if s == nil {
-			s = &span{from: at, to: at + 1}
-			spans[p] = s
+		at, _ := p.window.place(keyOf(e.Source, e.ID))
+		s, ok := spans[p.partitionKey]
+		if !ok {
+			s = span{from: at, to: at + 1}
 		}
-		s.from, s.to = min(s.from, at), max(s.to, at+1)
+		spans[p.partitionKey] = span{min(s.from, at), max(s.to, at+1)}
+		present[b.placeOf(e)] = false
 	}
 
-	type place struct {
-		p   *partitionState
-		key eventKey
-	}
-	present := map[place]bool{}
-	for p, s := range spans {
-		first, end, err := b.bounds(ctx, p.topic, p.index)
+	for k, s := range spans {
+		first, end, err := b.bounds(ctx, k.topic, k.index)
 		if err != nil {
 			return 0, err
 		}
-		if s.from < 0 { // the broker did not say where it put one
-			s.from, s.to = p.window.from, end
-		}
-		err = b.scan(ctx, p.topic, p.index, max(first, s.from), min(end, s.to), func(r *kafka.Record) error {
+		err = b.scan(ctx, k.topic, k.index, max(first, s.from), min(end, s.to), func(r *kafka.Record) error {
 			if f, ok := eventOf(r); ok {
-				present[place{p, keyOf(f.source, f.id)}] = true
+				found := place{k, keyOf(f.source, f.id)}
+				if _, wanted := present[found]; wanted {
+					present[found] = true
+				}
 			}
 			return nil
 		})
@@ -77,8 +82,13 @@ func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) 
 		}
 	}
 	for i, e := range events {
-		p := b.partition(b.topicFor(e.Class), e.Key)
-		if !present[place{p, keyOf(e.Source, e.ID)}] {
+		at := b.placeOf(e)
+		if here, expected := present[at]; !here {
+			if expected {
+				// The log has lost it, and who knows what else: what was known of
+				// it must not make the next publish take it for stored.
+				b.partitionFor(e).window = nil
+			}
 			return i, nil
 		}
 	}

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 	"github.com/pushover-connector/pushover-connector/sinks/kafka/kafkatest"
@@ -41,17 +44,42 @@ func keepConfig(brokers []string) (Config, string) {
 	}, "pushover://device/" + u
 }
 
-func keepPublish(t *testing.T, b *Bus, first, n int) {
-	t.Helper()
+func keepEvents(source string, first, n int) []connector.Event {
 	var events []connector.Event
 	for i := range n {
 		events = append(events, connector.Event{
-			ID: fmt.Sprint(first + i), Source: b.opts.Source, Type: "test", Data: json.RawMessage(`{}`), Key: b.opts.Source,
+			ID: fmt.Sprint(first + i), Source: source, Type: "test", Data: json.RawMessage(`{}`), Key: source,
 		})
 	}
+	return events
+}
+
+func keepPublish(t *testing.T, b *Bus, first, n int) {
+	t.Helper()
+	events := keepEvents(b.opts.Source, first, n)
 	if m, err := b.Publish(keepContext(t), events); m != n || err != nil {
 		t.Fatalf("Publish: got %d, %v, want %d", m, err, n)
 	}
+}
+
+func keepFake(t *testing.T) *kfake.Cluster {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	return cluster
+}
+
+func keepAdmin(t *testing.T, brokers []string) *kadm.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return kadm.NewClient(cl)
 }
 
 // recordsOf counts the records that consumers see.
@@ -114,14 +142,7 @@ func TestAnIdleProducerRenewsItsClaimUntilAnotherTakesOver(t *testing.T) {
 			t.Errorf("records: got %d, want 10", got)
 		}
 	}
-	t.Run("kfake", func(t *testing.T) {
-		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(cluster.Close)
-		each(t, cluster.ListenAddrs())
-	})
+	t.Run("kfake", func(t *testing.T) { each(t, keepFake(t).ListenAddrs()) })
 	t.Run("kafka", func(t *testing.T) { each(t, kafkatest.Brokers(t)) })
 }
 
@@ -136,12 +157,7 @@ func TestAProducerThatTheClusterForgotGoesOnWithoutARepeat(t *testing.T) {
 	}})
 	c, source := keepConfig(cluster.Brokers())
 	b := keepBus(t, c, source)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.Brokers()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	adm := kadm.NewClient(cl)
+	adm := keepAdmin(t, cluster.Brokers())
 	forgotten := func() {
 		t.Helper()
 		for ctx := keepContext(t); ; {
@@ -174,5 +190,159 @@ func TestAProducerThatTheClusterForgotGoesOnWithoutARepeat(t *testing.T) {
 	keepPublish(t, newer, 1, 13)
 	if got := recordsOf(t, newer); got != 13 {
 		t.Errorf("records after a restart: got %d, want 13", got)
+	}
+}
+
+func TestAClockThatIsAheadRejectsNothing(t *testing.T) {
+	c, source := keepConfig(kafkatest.Brokers(t))
+	b := keepBus(t, c, source)
+	events := keepEvents(source, 1, 1)
+	p := b.partitionFor(events[0])
+	next, err := b.encode(p, events, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	headers, value, err := events[0].Encode(b.opts.Mode, connector.BindingKafka)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc := newBatchEncoder(0)
+	enc.add(record{key: events[0].Key, headers: headers, value: value}, 1<<20)
+	next.raw = enc.finish(time.Now().Add(2*time.Hour), b.id, b.epoch, p.sequence)
+	if err := b.send(keepContext(t), p, next); codeOf(err) != kafkago.InvalidTimestamp || refusesRecord(err) {
+		t.Errorf("send two hours ahead: got %v, want a refusal of the time, not of the record", err)
+	}
+	keepPublish(t, b, 1, 2) // the clock is right again
+	if got := recordsOf(t, b); got != 2 {
+		t.Errorf("records: got %d, want 2", got)
+	}
+}
+
+func TestAMessageTopicMadeAnewIsTakenIntoUse(t *testing.T) {
+	brokers := kafkatest.Brokers(t)
+	adm := keepAdmin(t, brokers)
+	for _, tt := range []struct {
+		name       string
+		partitions int32 // 0 = the bus is to make the topic
+	}{{"by the bus", 0}, {"with fewer partitions", 1}, {"with as many", 5}} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, source := keepConfig(brokers)
+			for i := 0; partitionOf(source, 5) == 0; i++ {
+				source = fmt.Sprintf("%s-%d", source, i)
+			}
+			if _, err := adm.CreateTopic(keepContext(t), 5, -1, nil, c.Topic); err != nil {
+				t.Fatal(err)
+			}
+			b := keepBus(t, c, source)
+			keepPublish(t, b, 1, 3)
+			if _, err := adm.DeleteTopic(keepContext(t), c.Topic); err != nil {
+				t.Fatal(err)
+			}
+			for ctx := keepContext(t); tt.partitions > 0; {
+				if _, err := adm.CreateTopic(ctx, tt.partitions, -1, nil, c.Topic); err == nil {
+					break
+				} else if sleep(ctx, 20*time.Millisecond) != nil {
+					t.Fatal(err)
+				}
+			}
+			done := 3
+			for ctx := keepContext(t); done < 6; {
+				n, err := b.Publish(ctx, keepEvents(source, done+1, 6-done))
+				if done += n; err == nil {
+					break
+				}
+				if errors.Is(err, connector.ErrFenced) || sleep(ctx, 50*time.Millisecond) != nil {
+					t.Fatalf("Publish to the new topic: %v", err)
+				}
+			}
+			k := b.partitionFor(keepEvents(source, 1, 1)[0])
+			first, end, err := b.bounds(keepContext(t), k.topic, k.index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := b.ownEvents(keepContext(t), k.topic, k.index, first, end)
+			if err != nil || len(own) != 3 || own[0].id != "4" {
+				t.Errorf("the new topic holds %v, %v; want events 4 to 6", own, err)
+			}
+		})
+	}
+}
+
+func TestABacklogLargerThanTheWindowIsRecognised(t *testing.T) {
+	c, source := keepConfig(keepFake(t).ListenAddrs())
+	b := keepBus(t, c, source)
+	const total = 6000
+	small := func(b *Bus) { // as after a start with a small window
+		b.remember, b.ready = 100, false
+	}
+	small(b)
+	keepPublish(t, b, 1, total)
+	if n, err := b.Holds(keepContext(t), keepEvents(source, 50, 300)); n != 300 || err != nil {
+		t.Errorf("Holds of what the window forgot: got %d, %v, want 300", n, err)
+	}
+	_ = b.Close(context.Background())
+
+	b = keepBus(t, c, source)
+	duplicates := 0
+	b.opts.OnDuplicate = func(n int) { duplicates += n }
+	small(b)
+	for first := 1; first < total; first += 500 { // as a connector that has cleared nothing
+		keepPublish(t, b, first, 500)
+	}
+	keepPublish(t, b, total+1, 100)
+	keepPublish(t, b, 1, 1)
+	if n, err := b.Holds(keepContext(t), keepEvents(source, 1, total+100)); n != total+100 || err != nil {
+		t.Errorf("Holds: got %d, %v, want %d", n, err, total+100)
+	}
+	if duplicates != total+1 {
+		t.Errorf("duplicates told of: got %d, want %d", duplicates, total+1)
+	}
+	if got := recordsOf(t, b); got != total+100 {
+		t.Errorf("records: got %d, want %d", got, total+100)
+	}
+}
+
+func TestAConnectorThatWasFencedCommitsNothing(t *testing.T) {
+	c, source := keepConfig(keepFake(t).ListenAddrs())
+	older := keepBus(t, c, source)
+	keepBus(t, c, source)
+	if err := older.commit(keepContext(t), 0, 5); err != nil {
+		t.Errorf("commit before it knows: %v", err)
+	}
+	if _, err := older.Publish(keepContext(t), keepEvents(source, 1, 1)); !errors.Is(err, connector.ErrFenced) {
+		t.Fatalf("Publish: got %v, want ErrFenced", err)
+	}
+	if err := older.commit(keepContext(t), 0, 7); !errors.Is(err, connector.ErrFenced) {
+		t.Errorf("commit: got %v, want ErrFenced", err)
+	}
+	if at, err := older.committed(keepContext(t), 0); at != 5 || err != nil {
+		t.Errorf("committed offset: got %d, %v, want 5 as before", at, err)
+	}
+}
+
+func TestARequestThatRunsIntoItsTimeIsNotRepeatedAtOnce(t *testing.T) {
+	cluster := keepFake(t)
+	c, source := keepConfig(cluster.ListenAddrs())
+	b := keepBus(t, c, source)
+	release := make(chan struct{})
+	var requests atomic.Int64
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		requests.Add(1)
+		cluster.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	b.client.Timeout = 50 * time.Millisecond
+	if n, err := b.Publish(keepContext(t), keepEvents(source, 1, 2)); n != 0 || reasonOf(err) != ReasonTimeout {
+		t.Errorf("Publish: got %d, %v, want a timeout", n, err)
+	}
+	if got := requests.Load(); got != 1 {
+		t.Errorf("produce requests: got %d, want 1: the caller has the pace of repetition", got)
+	}
+	close(release)
+	b.client.Timeout = requestTimeout
+	keepPublish(t, b, 1, 2)
+	if got := recordsOf(t, b); got != 2 {
+		t.Errorf("records: got %d, want 2", got)
 	}
 }

@@ -2,8 +2,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
@@ -34,9 +37,30 @@ func (w *wire) metadata(ctx context.Context, topics []string, operations bool) (
 	if len(topics) == len(w.topics) {
 		w.mu.Lock()
 		w.layout, w.layoutTime = layoutOf(res), time.Now()
+		clear(w.missing)
+		for _, t := range res.Topics {
+			if t.ErrorCode != 0 {
+				w.missing[t.Name] = kafka.Error(t.ErrorCode)
+			}
+		}
 		w.mu.Unlock()
 	}
 	return res, nil
+}
+
+// because puts in place of "topic not found" the broker's reason why the layout
+// does not have the topic, which may be an ACL.
+func (w *wire) because(err error) error {
+	var lacks *protocol.TopicError
+	if !errors.As(err, &lacks) {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if code := w.missing[lacks.Topic]; code != 0 {
+		return fmt.Errorf("topic %s: %w", lacks.Topic, code)
+	}
+	return err
 }
 
 func layoutOf(res *metadata.Response) protocol.Cluster {

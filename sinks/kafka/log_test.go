@@ -77,3 +77,15 @@ func createTopic(t testing.TB, c kafka.Config, name string, config map[string]*s
 		t.Fatal(err)
 	}
 }
+
+func deleteTopic(t testing.TB, c kafka.Config, name string) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).DeleteTopic(waitContext(t), name); err != nil {
+		t.Fatal(err)
+	}
+}

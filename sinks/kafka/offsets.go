@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	kafka "github.com/segmentio/kafka-go"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 // committed returns the group's offset in a partition of the control topic, or
@@ -41,8 +43,12 @@ func (b *Bus) fetchOffset(ctx context.Context, partition int) (int64, error) {
 	return -1, nil
 }
 
-// commit records that every command below next is settled.
+// commit records that every command below next is settled. A connector that was
+// fenced off commits nothing any more: the group is its successor's.
 func (b *Bus) commit(ctx context.Context, partition int, next int64) error {
+	if b.lost.Load() {
+		return fmt.Errorf("commit offset of group %s: %w", b.config.Group, connector.ErrFenced)
+	}
 	res, err := b.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
 		GroupID: b.config.Group, GenerationID: -1,
 		Topics: map[string][]kafka.OffsetCommit{b.config.ControlTopic: {{Partition: partition, Offset: next}}},

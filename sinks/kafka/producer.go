@@ -24,8 +24,8 @@ type producer struct {
 	transactional bool // and belong to the transactional id
 	ready         bool // the fence stands and the tail is known
 	fenced        error
-	fencedAt      time.Time
 	parts         map[partitionKey]*partitionState
+	warnedDepth   bool // that a repeat may go unnoticed
 }
 
 type partitionKey struct {
@@ -39,6 +39,10 @@ type partitionState struct {
 	sequence int32   // of the next record
 	pending  *batch  // sent, outcome unknown
 	window   *window // nil = not read back yet
+}
+
+func (b *Bus) partitionFor(e connector.Event) *partitionState {
+	return b.partition(b.topicFor(e.Class), e.Key)
 }
 
 // partition returns the partition for a key of a topic.
@@ -56,9 +60,9 @@ func (b *Bus) partition(name, key string) *partitionState {
 // maps to, in batches as large as the topic allows; a batch is appended as a
 // whole or not at all.
 //
-// A repeat of an event is recognised however old it is, except where the topic
-// holds more than five million foreign records after it, and as long as the
-// topic's retention keeps it.
+// A repeat of an event is recognised as long as the topic's retention keeps the
+// event, except where the topic holds some five million records after it, ours
+// or foreign: so far back nothing is looked for, and the log says so once.
 func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error) {
 	if len(events) == 0 {
 		return 0, nil
@@ -69,13 +73,24 @@ func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error
 	}
 	defer leave()
 	confirmed, err := b.publish(ctx, events)
+	b.doubt(err)
 	switch {
 	case err == nil, errors.Is(err, connector.ErrRejected):
 		b.health.set(jobPublish, nil)
-	case ctx.Err() == nil, errors.Is(err, connector.ErrFenced):
+	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, connector.ErrFenced):
+		// The caller's wish says nothing about the cluster.
+	default:
 		b.health.set(jobPublish, err)
 	}
 	return confirmed, outcome(ctx, err)
+}
+
+// doubt has the topics looked at again before the next use, if err says that one
+// is not as it was: deleted, or made anew with fewer partitions.
+func (b *Bus) doubt(err error) {
+	if missingTopic(err) {
+		b.ready = false
+	}
 }
 
 // enter waits for the turn of a call that uses the producer's state. leave ends
@@ -109,14 +124,13 @@ func outcome(ctx context.Context, err error) error {
 }
 
 func (b *Bus) publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
-	if err := b.settle(ctx); err != nil {
-		return 0, err
-	}
 	for confirmed < len(events) {
-		name := b.topicFor(events[confirmed].Class)
-		p := b.partition(name, events[confirmed].Key)
+		p, err := b.settled(ctx, events[confirmed])
+		if err != nil {
+			return confirmed, err
+		}
 		n := confirmed + 1
-		for n < len(events) && b.topicFor(events[n].Class) == name && b.partition(name, events[n].Key) == p {
+		for n < len(events) && b.partitionFor(events[n]) == p {
 			n++
 		}
 		m, err := b.publishRun(ctx, p, events[confirmed:n])
@@ -128,31 +142,31 @@ func (b *Bus) publish(ctx context.Context, events []connector.Event) (confirmed 
 	return confirmed, nil
 }
 
-// settle makes the producer fit to publish: it takes the device over again
-// after doubt, and resolves batches whose outcome is unknown.
-func (b *Bus) settle(ctx context.Context) error {
+// settled returns the partition for an event, fit to be read and written: it
+// takes the device over again after doubt, and resolves the partition's batch
+// whose outcome is unknown. Other partitions' batches are left to those who
+// want to write there, so that trouble with one topic stays with it.
+func (b *Bus) settled(ctx context.Context, e connector.Event) (*partitionState, error) {
 	if b.fenced != nil {
-		return b.fenced
+		return nil, b.fenced
 	}
 	for range 2 {
 		if !b.ready {
 			if err := b.retake(ctx); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		for _, p := range b.parts {
-			if p.pending == nil {
-				continue
-			}
+		p := b.partitionFor(e)
+		if p.pending != nil {
 			if err := b.send(ctx, p, p.pending); err != nil && b.ready {
-				return err
+				return nil, err
 			}
 		}
 		if b.ready {
-			return nil
+			return p, nil
 		}
 	}
-	return errors.New("the log does not settle")
+	return nil, errors.New("the log does not settle")
 }
 
 func (b *Bus) retake(ctx context.Context) error {
@@ -163,21 +177,25 @@ func (b *Bus) retake(ctx context.Context) error {
 		err = b.takeOver(ctx)
 	}
 	if errors.Is(err, connector.ErrFenced) {
-		b.fenced = err
+		b.lose(err)
 	}
 	return err
 }
 
+// lose notes that another connector has taken the device over, for good.
+func (b *Bus) lose(err error) {
+	b.fenced = err
+	b.lost.Store(true)
+}
+
 // publishRun publishes events that share a partition.
 func (b *Bus) publishRun(ctx context.Context, p *partitionState, events []connector.Event) (confirmed int, err error) {
-	if p.window == nil {
-		if err := b.loadTail(ctx, p); err != nil {
-			return 0, fmt.Errorf("read back %s: %w", p.topic, err)
-		}
-	}
 	most := len(events)
 	for confirmed < len(events) {
 		if err := ctx.Err(); err != nil {
+			return confirmed, err
+		}
+		if err := b.known(ctx, p); err != nil {
 			return confirmed, err
 		}
 		held, err := b.skipHeld(ctx, p, events[confirmed:])
@@ -195,6 +213,8 @@ func (b *Bus) publishRun(ctx context.Context, p *partitionState, events []connec
 		case err == nil:
 			confirmed += n
 			most = min(2*most, len(events))
+		case !b.ready:
+			return confirmed, err
 		case refusesRecord(err) && n > 1:
 			most = n / 2 // to find the one record it is about
 		case refusesRecord(err):
@@ -268,38 +288,45 @@ func (b *Bus) encode(p *partitionState, events []connector.Event, count int) (*b
 // outcome open the batch is pending: it must be sent again, as it is, before
 // anything else is.
 func (b *Bus) send(ctx context.Context, p *partitionState, next *batch) error {
+	again := p.pending != nil // so the log may hold it already
 	offset, err := b.produce(ctx, p, next)
-	if err != nil && codeOf(err) == 0 && ctx.Err() == nil && p.pending == nil {
+	if err != nil && codeOf(err) == 0 && reasonOf(err) != ReasonTimeout && ctx.Err() == nil && !again {
 		// Most likely the connection died while it was idle. The same bytes on a
 		// new one do no harm.
+		again = true
 		offset, err = b.produce(ctx, p, next)
 	}
-	resent := p.pending != nil
+	refused := refusesRecord(err) || refusesTime(err)
 	switch {
 	case err == nil:
-		for i, k := range next.keys {
-			at := int64(-1)
-			if offset >= 0 {
-				at = offset + int64(i)
-			}
-			p.window.append(k, next.ids[i], at)
-		}
-		p.sequence = nextSequence(next.first, len(next.ids))
-		p.pending = nil
+		b.sent(p, next, offset)
 		return nil
 	case isFenced(err):
-		b.fenced = b.fencedError(err)
+		b.lose(b.fencedError(err))
 		return b.fenced
-	case lostSequence(err), refusesRecord(err) && resent:
+	case lostSequence(err), missingTopic(err), refused && again:
 		// What the log holds can only be told by reading it.
 		b.ready = false
 		p.pending = nil
-		return err
-	case refusesRecord(err):
-		return err
+		return b.explain(err, p.topic)
+	case refused:
+		return b.explain(err, p.topic) // nothing was appended
 	default:
 		p.pending = next
 		return b.explain(err, p.topic)
+	}
+}
+
+// sent notes that the log holds a batch from offset on.
+func (b *Bus) sent(p *partitionState, done *batch, offset int64) {
+	p.sequence = nextSequence(done.first, len(done.ids))
+	p.pending = nil
+	if offset < 0 { // the broker does not say where
+		p.window = nil
+		return
+	}
+	for i, k := range done.keys {
+		p.window.append(k, done.ids[i], offset+int64(i))
 	}
 }
 

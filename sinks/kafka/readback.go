@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 )
 
@@ -19,8 +17,8 @@ const (
 	tailScan = 50_000
 
 	// Reading further back, for an event that may be older than the window,
-	// stops here. The bound is on time at the broker; a shared topic with more
-	// foreign records than this after our last event is the one way past it.
+	// stops after so many records, whoever wrote them. The bound is on time at
+	// the broker.
 	deepScan = 5_000_000
 
 	chunkFirst = 1000
@@ -76,13 +74,24 @@ func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int
 	return p.Offset, nil
 }
 
+// known sees to it that the partition has a window.
+func (b *Bus) known(ctx context.Context, p *partitionState) error {
+	if p.window != nil {
+		return nil
+	}
+	if err := b.loadTail(ctx, p); err != nil {
+		return fmt.Errorf("read back %s: %w", p.topic, err)
+	}
+	return nil
+}
+
 // loadTail makes the window of a partition from its tail.
 func (b *Bus) loadTail(ctx context.Context, p *partitionState) error {
 	first, end, err := b.bounds(ctx, p.topic, p.index)
 	if err != nil {
 		return err
 	}
-	w := newWindow(end)
+	w := newWindow(end, b.remember)
 	if err := b.extend(ctx, p, w, first, tailScan, func() bool { return len(w.entries) >= tailOwn }); err != nil {
 		return err
 	}
@@ -91,18 +100,36 @@ func (b *Bus) loadTail(ctx context.Context, p *partitionState) error {
 }
 
 // deepen reads further back until the window covers the event with this id.
+// What the window cannot hold besides its newer events becomes its page.
 func (b *Bus) deepen(ctx context.Context, p *partitionState, id string) error {
 	first, _, err := b.bounds(ctx, p.topic, p.index)
 	if err != nil {
 		return err
 	}
 	w := p.window
-	err = b.extend(ctx, p, w, first, deepScan, func() bool { return w.covers(id) || len(w.entries) >= windowSize })
-	if err == nil && !w.covers(id) {
-		b.log.Warn("event may be older than what was read back of the topic; a repeat of it would not be recognised",
-			"topic", p.topic, "event_id", id, "own_events_read", len(w.entries))
+	err = b.extend(ctx, p, w, first, deepScan, func() bool { return w.covers(id) || len(w.entries) >= w.limit })
+	if err != nil || w.covers(id) {
+		return err
 	}
-	return err
+	pg := newPage(numericID(id), w.limit)
+	from := w.from
+	for from > first && !pg.passed && w.from-from < deepScan {
+		start := max(first, from-chunkMax)
+		own, err := b.ownEvents(ctx, p.topic, p.index, start, from)
+		if err != nil {
+			return err
+		}
+		pg.prepend(own)
+		from = start
+	}
+	pg.bind()
+	w.page = pg
+	if from > first && !pg.passed && !b.warnedDepth {
+		b.warnedDepth = true
+		b.log.Warn("events may be older than what was read back of the topic; repeats of them would not be recognised",
+			"topic", p.topic, "event_id", id, "records_read", w.from-from)
+	}
+	return nil
 }
 
 // extend reads chunks of growing size backwards from the start of the window,
@@ -152,7 +179,7 @@ func eventOf(r *kafka.Record) (found, bool) {
 // scan calls f for each record of [from, to) that is still there, in order.
 func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int64, f func(*kafka.Record) error) error {
 	for idle := 0; from < to; {
-		next, err := b.fetch(ctx, name, partition, from, fetchWait, func(r *kafka.Record) error {
+		next, err := b.fetch(ctx, name, partition, from, fetchWait, kafka.ReadUncommitted, func(r *kafka.Record) error {
 			if r.Offset >= to {
 				return nil
 			}
@@ -181,68 +208,4 @@ func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int
 		from = next
 	}
 	return nil
-}
-
-// fetch reads once from an offset on, waiting at most wait for a first record,
-// and returns the offset to go on from. Records of transactions' bookkeeping
-// are passed over.
-func (b *Bus) fetch(ctx context.Context, name string, partition int, offset int64, wait time.Duration, f func(*kafka.Record) error) (next int64, err error) {
-	res, err := b.client.Fetch(ctx, &kafka.FetchRequest{
-		Topic: name, Partition: partition, Offset: offset,
-		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: wait,
-	})
-	if err != nil {
-		return offset, fmt.Errorf("fetch %s/%d: %w", name, partition, bare(err))
-	}
-	if res.Error != nil {
-		b.wire.forget()
-		return offset, b.explain(fmt.Errorf("fetch %s/%d: %w", name, partition, res.Error), name)
-	}
-	stream, ok := res.Records.(*protocol.RecordStream)
-	if !ok {
-		return offset, nil
-	}
-	next = offset
-	for _, set := range stream.Records {
-		_, control := set.(*protocol.ControlBatch)
-		if err := eachRecord(set, func(r *kafka.Record) error {
-			if r.Offset < offset {
-				return nil // the batch began before the offset asked for
-			}
-			next = r.Offset + 1
-			if control {
-				return nil
-			}
-			return f(r)
-		}); err != nil {
-			return next, err
-		}
-	}
-	if next == offset && len(stream.Records) > 0 {
-		next++ // compaction left a batch without records here
-	}
-	return next, nil
-}
-
-// eachRecord calls f for every record of a set and gives its pages back.
-func eachRecord(set protocol.RecordReader, f func(*kafka.Record) error) error {
-	var failed error
-	for {
-		r, err := set.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			return failed
-		}
-		if err != nil {
-			return errors.Join(failed, err)
-		}
-		if failed == nil {
-			failed = f(r)
-		}
-		if r.Key != nil {
-			_ = r.Key.Close()
-		}
-		if r.Value != nil {
-			_ = r.Value.Close()
-		}
-	}
 }

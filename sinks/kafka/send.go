@@ -125,7 +125,7 @@ func (b *Bus) awaitResult(ctx context.Context, from []int64, ids []string) (conn
 func (b *Bus) watchResults(ctx context.Context, partition int, next int64, ids []string) (connector.Result, error) {
 	var match *connector.Result
 	for pause := newPause(backoffMin, backoffMax); ; {
-		after, err := b.fetch(ctx, b.config.ResultTopic, partition, next, controlWait, func(r *kafka.Record) error {
+		after, err := b.fetch(ctx, b.config.ResultTopic, partition, next, controlWait, kafka.ReadCommitted, func(r *kafka.Record) error {
 			result, cause, ok := resultOf(r)
 			for _, id := range ids {
 				if ok && match == nil && id != "" && (cause == id || result.CommandID == id) {

@@ -2,9 +2,14 @@ package kafka
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,7 +150,7 @@ func TestTheCommittedOffsetPassesNoOpenCommand(t *testing.T) {
 }
 
 func TestAWindowForgetsOnlyTheOldestAndKnowsThatItDid(t *testing.T) {
-	w := newWindow(0)
+	w := newWindow(0, windowSize)
 	w.whole = true
 	for i := 1; i <= windowSize+10; i++ {
 		id := fmt.Sprint(i)
@@ -169,6 +174,54 @@ func TestAWindowForgetsOnlyTheOldestAndKnowsThatItDid(t *testing.T) {
 	}
 }
 
+func TestAWindowReachesBackToWhatItForgotLast(t *testing.T) {
+	w := newWindow(0, 10)
+	w.whole = true
+	for i := 1; i <= 50; i++ { // with foreign records between them
+		id := fmt.Sprint(i)
+		w.append(keyOf("s", id), id, int64(10*i))
+	}
+	if got, want := w.from, int64(10*40+1); got != want {
+		t.Errorf("the window begins at %d, want %d: right after the last forgotten", got, want)
+	}
+}
+
+func TestAPageAnswersForTheOldestEventsWantedAndForNoOthers(t *testing.T) {
+	events := func(first, n int) (out []found) {
+		for i := range n {
+			out = append(out, found{"s", fmt.Sprint(first + i), int64(first + i)})
+		}
+		return out
+	}
+	w := newWindow(1000, 10)
+	w.prepend(events(990, 10), 990)
+	pg := newPage(205, 10)
+	for first := 980; !pg.passed; first -= 10 { // backwards, as the log is read
+		pg.prepend(events(first, 10))
+	}
+	pg.bind()
+	w.page = pg
+	for id, want := range map[string]struct{ covered, held bool }{
+		"204": {false, false}, "205": {true, true}, "214": {true, true}, "215": {false, false}, "989": {false, false},
+		"990": {false, true}, "999": {true, true},
+	} {
+		if covered, held := w.covers(id), w.has(keyOf("s", id)); covered != want.covered || held != want.held {
+			t.Errorf("event %s: covered %v, held %v; want %+v", id, covered, held, want)
+		}
+	}
+
+	all := newPage(985, 10)
+	all.prepend(events(980, 10))
+	all.bind()
+	if w.page = all; !w.covers("989") {
+		t.Error("a page that reaches the window does not answer for all between")
+	}
+	w.append(keyOf("s", "1000"), "1000", 1000) // the window forgets 990
+	if w.covers("990") || !w.covers("989") || !w.covers("992") {
+		t.Error("the page answers for what the window forgot after the page was made")
+	}
+}
+
 func TestAPauseGrowsToItsBoundAndStartsAnew(t *testing.T) {
 	p := newPause(time.Second, 10*time.Second)
 	previous := time.Duration(0)
@@ -185,6 +238,67 @@ func TestAPauseGrowsToItsBoundAndStartsAnew(t *testing.T) {
 	p.reset()
 	if d := p.next(); d > time.Second {
 		t.Errorf("pause after a success: got %v, want at most 1s", d)
+	}
+}
+
+func TestAKeyHasOneCommandInHandAtATime(t *testing.T) {
+	const keys, commands = 8, 5000
+	var inHand [keys]atomic.Int64
+	var twice atomic.Int64
+	s := &server{bus: &Bus{}, queues: map[string][]item{}}
+	s.handler = func(_ context.Context, c connector.Command) (connector.Result, error) {
+		k := &inHand[c.Body[0]-'a']
+		if k.Add(1) > 1 {
+			twice.Add(1)
+		}
+		runtime.Gosched()
+		k.Add(-1)
+		return connector.Result{}, nil
+	}
+	var senders sync.WaitGroup
+	for k := range keys { // many, so that there is a press at the lock
+		senders.Go(func() {
+			body := []byte(strings.Repeat(string(rune('a'+k)), 30))
+			settled := make(chan int64, maxInHand)
+			for n := range int64(commands) {
+				// The next comes when the worker of the last is about to end.
+				s.hand(t.Context(), item{offset: n, body: body, settled: settled})
+				if got := <-settled; got != n {
+					t.Errorf("settled: got %d, want %d", got, n)
+					return
+				}
+			}
+		})
+	}
+	senders.Wait()
+	s.workers.Wait()
+	if got := twice.Load(); got > 0 {
+		t.Errorf("a command was handed over beside another of its key %d times", got)
+	}
+	if len(s.queues) > 0 {
+		t.Errorf("after all ended %d keys have commands queued", len(s.queues))
+	}
+}
+
+func TestCredentialsInTheClearAreWarnedOf(t *testing.T) {
+	for _, tt := range []struct {
+		name, mechanism, broker string
+		tls, warned             bool
+	}{
+		{"a password to another machine", "PLAIN", "kafka.example:9092", false, true},
+		{"a password over TLS", "PLAIN", "kafka.example:9092", true, false},
+		{"a password on this machine", "PLAIN", "127.0.0.1:9092", false, false},
+		{"a password to one of several", "PLAIN", "localhost:9092,192.0.2.1:9092", false, true},
+		{"a token to another machine", "OAUTHBEARER", "kafka.example:9092", false, true},
+		{"SCRAM, which sends no password", "SCRAM-SHA-512", "kafka.example:9092", false, false},
+		{"nothing secret", "", "kafka.example:9092", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := Config{Brokers: strings.Split(tt.broker, ","), SASLMechanism: tt.mechanism, TLS: tt.tls}
+			if got := c.exposure(); (got != "") != tt.warned {
+				t.Errorf("got %q, want a warning: %v", got, tt.warned)
+			}
+		})
 	}
 }
 

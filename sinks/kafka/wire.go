@@ -39,7 +39,8 @@ type wire struct {
 	live       map[*link]struct{}
 	apis       map[protocol.ApiKey]bool
 	layout     protocol.Cluster
-	layoutTime time.Time // zero = unknown
+	layoutTime time.Time              // zero = unknown
+	missing    map[string]kafka.Error // why topics are not in the layout
 	coords     map[coordinatorKey]string
 	closed     bool
 }
@@ -66,6 +67,7 @@ func newWire(d *dialer, bootstrap, topics []string) *wire {
 	return &wire{
 		dialer: d, bootstrap: bootstrap, topics: topics,
 		idle: map[string][]parked{}, live: map[*link]struct{}{}, coords: map[coordinatorKey]string{},
+		missing: map[string]kafka.Error{},
 	}
 }
 
@@ -89,7 +91,7 @@ func (w *wire) split(ctx context.Context, s protocol.Splitter) (kafka.Response, 
 	}
 	parts, merger, err := s.Split(layout)
 	if err != nil {
-		return nil, err
+		return nil, w.because(err)
 	}
 	results := make([]any, len(parts))
 	for i, part := range parts {
@@ -110,7 +112,7 @@ func (w *wire) send(ctx context.Context, req protocol.Message) (protocol.Message
 		}
 		broker, err := m.Broker(layout)
 		if err != nil {
-			return nil, err
+			return nil, w.because(err)
 		}
 		if broker.Host == "" {
 			return nil, kafka.LeaderNotAvailable

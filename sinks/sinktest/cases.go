@@ -364,3 +364,30 @@ func testHolds(t *testing.T, h Harness) {
 		t.Error("Holds with a cancelled context: got no error")
 	}
 }
+
+func testLost(t *testing.T, h Harness) {
+	v, ok := h.Sink.(connector.Verifier)
+	if !ok || h.Lose == nil {
+		t.Skip("declared: this log loses nothing, or nobody could tell")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	holds := func(events []connector.Event, want int) {
+		t.Helper()
+		if got, err := v.Holds(ctx, events); got != want || err != nil {
+			t.Errorf("Holds of %d events: got %d, %v, want %d", len(events), got, err, want)
+		}
+	}
+	events := append(Messages("a", 1, 50), Result("a", 1), DeadLetter(Message("a", 51)))
+	for range 2 {
+		mustPublish(t, h.Sink, events)
+		holds(events, len(events))
+		h.Lose(t)
+		holds(events[10:], 0) // and by that the sink learns of the loss
+		holds(events[50:51], 0)
+		holds(events[51:], 0)
+	}
+	mustPublish(t, h.Sink, events)
+	holds(events, len(events))
+	h.wantLog(t, events)
+}

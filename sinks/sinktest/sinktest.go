@@ -44,6 +44,10 @@ type Harness struct {
 	// again. Without it, declare [Outages].
 	Outage func(t *testing.T, during func())
 
+	// Lose makes the log lose all it holds, behind the sink's back, as a power cut
+	// may. It is nil where that cannot be brought about.
+	Lose func(t *testing.T)
+
 	// MaxBytes is a size of Data that the bus refuses. Without it, declare
 	// [SizeLimit].
 	MaxBytes int
@@ -110,6 +114,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"concurrent calls are carried out one after the other", nil, testConcurrent},
 		{"two sinks with the same events make no duplicate, gap or disorder", []Capability{Twins, Deduplication}, testTwins},
 		{"holds exactly what the log holds", nil, testHolds},
+		{"what the log has lost is stored again", nil, testLost},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t)

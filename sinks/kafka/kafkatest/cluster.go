@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,11 +65,23 @@ func Start(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-func start(o Options) (_ *Cluster, err error) {
+// start starts a cluster. Between drawing a port and a node's listening on it
+// another process may take the port: then it starts once more, with other ports.
+func start(o Options) (*Cluster, error) {
 	libs, err := jars()
 	if err != nil {
 		return nil, err
 	}
+	c, err := startOnce(o, libs)
+	if errors.Is(err, errPortTaken) {
+		c, err = startOnce(o, libs)
+	}
+	return c, err
+}
+
+var errPortTaken = errors.New("another process took a port")
+
+func startOnce(o Options, libs string) (_ *Cluster, err error) {
 	dir, err := os.MkdirTemp("", "kafkatest-")
 	if err != nil {
 		return nil, err
@@ -87,12 +97,15 @@ func start(o Options) (_ *Cluster, err error) {
 		o.Nodes = 1
 	}
 	o.Listeners = append([]Listener{{Name: plain, Protocol: "PLAINTEXT"}}, o.Listeners...)
+	names := append(slices.Clone(o.Listeners), Listener{Name: "CONTROLLER"})
+	ports, err := freePorts(o.Nodes * len(names))
+	if err != nil {
+		return nil, err
+	}
 	for id := 1; id <= o.Nodes; id++ {
 		n := &Node{id: id, cluster: c, libs: libs, dir: filepath.Join(dir, fmt.Sprint(id)), ports: map[string]int{}}
-		for _, l := range append(o.Listeners, Listener{Name: "CONTROLLER"}) {
-			if n.ports[l.Name], err = FreePort(); err != nil {
-				return nil, err
-			}
+		for _, l := range names {
+			n.ports[l.Name], ports = ports[0], ports[1:]
 		}
 		c.Nodes = append(c.Nodes, n)
 	}
@@ -212,24 +225,6 @@ func (c *Cluster) logs() string {
 		fmt.Fprintf(&b, "--- node %d\n%s\n", n.id, text)
 	}
 	return b.String()
-}
-
-// FreePort returns a port of the loopback interface that nobody listens on. It
-// lies below the range from which systems take ports for outgoing connections:
-// otherwise such a connection could take it while its node is stopped.
-func FreePort() (int, error) {
-	for range 100 {
-		n, err := rand.Int(rand.Reader, big.NewInt(10_000))
-		if err != nil {
-			return 0, err
-		}
-		port := 20_000 + int(n.Int64())
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return port, l.Close()
-		}
-	}
-	return 0, errors.New("no free port")
 }
 
 // newID makes a cluster id: 16 bytes in URL-safe base64.

@@ -3,6 +3,7 @@ package kafkatest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -113,5 +114,48 @@ func TestANodeKeepsItsDataOverStopAndKill(t *testing.T) {
 		if err != nil || len(meta.Topics[0].Partitions) != 3 {
 			t.Errorf("after %s: %+v, %v", name, meta, err)
 		}
+	}
+}
+
+func TestNoPortIsDrawnTwice(t *testing.T) {
+	seen := map[int]bool{}
+	for range 20 {
+		ports, err := freePorts(5)
+		if err != nil || len(ports) != 5 {
+			t.Fatalf("got %v, %v, want five ports", ports, err)
+		}
+		for _, p := range ports {
+			if seen[p] {
+				t.Errorf("port %d was drawn before", p)
+			}
+			seen[p] = true
+		}
+	}
+}
+
+func TestATakenPortIsToldFromOtherFailures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a broker")
+	}
+	libs, err := jars()
+	if err != nil {
+		unavailable(t, err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	port, err := FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = startOnce(Options{Properties: map[string]string{
+		"listeners":                fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", taken.Addr(), port),
+		"advertised.listeners":     fmt.Sprintf("PLAINTEXT://%s", taken.Addr()),
+		"controller.quorum.voters": fmt.Sprintf("1@127.0.0.1:%d", port),
+	}}, libs)
+	if !errors.Is(err, errPortTaken) {
+		t.Errorf("got %v, want errPortTaken", err)
 	}
 }

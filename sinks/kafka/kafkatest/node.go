@@ -1,6 +1,7 @@
 package kafkatest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -153,6 +154,9 @@ func (n *Node) await(brokers int) error {
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); {
 		if err = n.probe(client, brokers); err == nil {
 			return nil
+		}
+		if log, lerr := os.ReadFile(n.logFile()); lerr == nil && bytes.Contains(log, []byte("Address already in use")) {
+			return fmt.Errorf("node %d: %w", n.id, errPortTaken)
 		}
 		transport.CloseIdleConnections()
 		<-time.After(50 * time.Millisecond)

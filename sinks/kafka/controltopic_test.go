@@ -1,0 +1,154 @@
+package kafka_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+	"github.com/pushover-connector/pushover-connector/sinks/kafka"
+)
+
+func TestServingWaitsForAControlTopicThatDoesNotExistYet(t *testing.T) {
+	eachBroker(t, func(t *testing.T, brokers []string) {
+		c := configFor(brokers)
+		o := optionsFor(t, c)
+		closeBus(t, open(t, c, o))
+		c.CreateTopics = false
+		c.ControlTopic = unique() + ".later"
+		log := &logLines{}
+		o.Logger = log.logger()
+		states := make(chan string, 100)
+		o.OnState = func(_ bool, reason string, _ error) { states <- reason }
+		b := open(t, c, o)
+		w := newWorker(b, o.Source)
+		serve(t, b, w.handle)
+		for reason := ""; reason != kafka.ReasonTopic; {
+			select {
+			case reason = <-states:
+			case <-time.After(wait):
+				t.Fatal("the missing topic is not told of")
+			}
+		}
+		if err := b.Connected(); err == nil || !strings.Contains(err.Error(), "kafka-topics.sh") {
+			t.Errorf("Connected: got %v, want the line to create the topic", err)
+		}
+		createTopic(t, c, c.ControlTopic, nil)
+		sendCommands(t, c, receipt(1))
+		w.await(t, 1)
+		if err := b.Connected(); err != nil {
+			t.Errorf("Connected after the topic is there: %v", err)
+		}
+		// While the topic comes into being there may be other reasons, one line each.
+		missing := 0
+		for _, reason := range log.reasons("control topic cannot be served") {
+			if reason == kafka.ReasonTopic {
+				missing++
+			}
+		}
+		if missing != 1 {
+			t.Errorf("log lines about the missing topic: got %d, want 1", missing)
+		}
+		if got := log.count("control topic is served again"); got < 1 {
+			t.Error("the log does not tell of the recovery")
+		}
+	})
+}
+
+func TestAControlTopicMadeAnewIsServedFromItsFirstCommand(t *testing.T) {
+	eachBroker(t, func(t *testing.T, brokers []string) {
+		c := configFor(brokers)
+		o := optionsFor(t, c)
+		states := make(chan string, 1000)
+		o.OnState = func(_ bool, reason string, _ error) { states <- reason }
+		b := open(t, c, o)
+		w := newWorker(b, o.Source)
+		release := make(chan struct{})
+		w.before = func(cmd connector.Command) error {
+			if string(cmd.Body) == receipt(3) {
+				<-release
+			}
+			return nil
+		}
+		serve(t, b, w.handle)
+		sendCommands(t, c, receipt(1), receipt(2), receipt(3), receipt(4))
+		w.await(t, 3)
+		awaitCommitted(t, c, 2)
+
+		deleteTopic(t, c, c.ControlTopic)
+		for reason := ""; reason != kafka.ReasonTopic; {
+			select {
+			case reason = <-states:
+			case <-time.After(wait):
+				t.Fatal("the missing topic is not told of")
+			}
+		}
+		createTopic(t, c, c.ControlTopic, nil)
+		fresh := []string{receipt(10), receipt(11), receipt(12), receipt(13), receipt(14), receipt(15)}
+		sendCommands(t, c, fresh...)
+		got := w.await(t, len(fresh))
+		slices.Sort(got)
+		if diff := cmp.Diff(got, fresh); diff != "" {
+			t.Errorf("commands of the new topic (-got +want):\n%s", diff)
+		}
+		awaitCommitted(t, c, int64(len(fresh)))
+		close(release) // the old topic's last command is not lost either
+		if diff := cmp.Diff(w.await(t, 1), []string{receipt(3)}); diff != "" {
+			t.Errorf("command of the old topic (-got +want):\n%s", diff)
+		}
+		sendCommands(t, c, receipt(16))
+		w.await(t, 1)
+		awaitCommitted(t, c, int64(len(fresh))+1)
+		if err := b.Connected(); err != nil {
+			t.Errorf("Connected: %v", err)
+		}
+	})
+}
+
+func TestCommandsOfAbortedTransactionsArePassedOver(t *testing.T) {
+	eachBroker(t, func(t *testing.T, brokers []string) {
+		c := configFor(brokers)
+		o := optionsFor(t, c)
+		b := open(t, c, o)
+		cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.TransactionalID(c.Group+"-sender"), kgo.DefaultProduceTopic(c.ControlTopic))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		transaction := func(how kgo.TransactionEndTry, bodies ...string) {
+			t.Helper()
+			if err := cl.BeginTransaction(); err != nil {
+				t.Fatal(err)
+			}
+			for _, body := range bodies {
+				if err := cl.ProduceSync(waitContext(t), kgo.StringRecord(body)).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := cl.EndTransaction(waitContext(t), how); err != nil {
+				t.Fatal(err)
+			}
+		}
+		transaction(kgo.TryAbort, receipt(90), receipt(91))
+		transaction(kgo.TryCommit, receipt(1), receipt(2))
+		sendCommands(t, c, receipt(3))
+		transaction(kgo.TryAbort, receipt(92))
+		sendCommands(t, c, receipt(4))
+		w := newWorker(b, o.Source)
+		serve(t, b, w.handle)
+		got := w.await(t, 4)
+		slices.Sort(got)
+		if diff := cmp.Diff(got, []string{receipt(1), receipt(2), receipt(3), receipt(4)}); diff != "" {
+			t.Errorf("commands carried out (-got +want):\n%s", diff)
+		}
+		transaction(kgo.TryAbort, receipt(93)) // while it is being served
+		transaction(kgo.TryCommit, receipt(5))
+		if diff := cmp.Diff(w.await(t, 1), []string{receipt(5)}); diff != "" {
+			t.Errorf("commands carried out later (-got +want):\n%s", diff)
+		}
+	})
+}
