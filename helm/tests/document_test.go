@@ -158,11 +158,44 @@ func TestSchemaFollowsFromValues(t *testing.T) {
 	schema := settings(t).schema(t)
 	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	schema["title"] = "Values of the chart pushover-connector"
+	properties := schema["properties"].(map[string]any)
+	properties["enabled"] = map[string]any{
+		"type": "boolean", "description": "Does nothing: an umbrella chart's condition, which Helm hands down",
+	}
+	disabled := at(schema, "properties.metrics.properties.prometheusRule.properties.disabled").(map[string]any)
+	disabled["items"] = map[string]any{"enum": alertNames(t)}
 	out, err := json.MarshalIndent(schema, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	compare(t, filepath.Join(chartDir, "values.schema.json"), string(out)+"\n")
+}
+
+// alertNames are the names of the alerts that the chart has.
+func alertNames(t testing.TB) []string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(chartDir, "files", "alerts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Groups []struct {
+			Rules []struct{ Alert string }
+		}
+	}
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			names = append(names, r.Alert)
+		}
+	}
+	if len(names) == 0 {
+		t.Fatal("there are no alerts")
+	}
+	return names
 }
 
 func TestReadmeFollowsFromValues(t *testing.T) {

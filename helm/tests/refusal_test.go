@@ -30,6 +30,13 @@ func TestSchemaNamesTheTypo(t *testing.T) {
 		{"list for a map", "extraEnv: {A: b}", "/extraEnv"},
 		{"duration without unit", "clearDelay: '30'", "/clearDelay"},
 		{"log level", "log: {level: verbose}", "/log/level"},
+		{"topic with a space", "kafka: {topic: 'my topic'}", "/kafka/topic"},
+		{"name with an underscore", "fullnameOverride: my_connector", "/fullnameOverride"},
+		{"name that begins with a digit", "fullnameOverride: 1st", "/fullnameOverride"},
+		{"namespace in capitals", "namespaceOverride: Alerting", "/namespaceOverride"},
+		{"unknown alert", "metrics: {prometheusRule: {disabled: [PushoverConectorFenced]}}", "/metrics/prometheusRule/disabled/0"},
+		{"arguments, of which run takes none", "extraArgs: [-v]", "extraArgs"},
+		{"text for the condition", "enabled: 'no'", "/enabled"},
 		{"privileged port", "containerPort: 80", "/containerPort"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -67,6 +74,36 @@ func TestTemplateExplainsContradictions(t *testing.T) {
 		{"Kafka token from nowhere", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: OAUTHBEARER}}}", "kafka.sasl.oauth.tokenUrl"},
 		{"short grace period", "terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds must exceed 20"},
 		{"scraped twice", "metrics: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}", "metrics.podMonitor.enabled"},
+		{"login e-mail key without its secret", "{pushover: {login: {enabled: true, email: a@b.c, password: p, emailKey: k}}, persistence: {enabled: true}}", "pushover.login.emailKey needs pushover.login.existingSecret"},
+		{"login password beside its secret", "{pushover: {login: {enabled: true, email: a@b.c, password: p, existingSecret: s}}, persistence: {enabled: true}}", "pushover.login.password and pushover.login.existingSecret exclude each other"},
+		{"login e-mail beside its key", "{pushover: {login: {enabled: true, email: a@b.c, existingSecret: s, emailKey: k}}, persistence: {enabled: true}}", "pushover.login.email and pushover.login.emailKey exclude each other"},
+		{"login that is off", "pushover: {login: {email: a@b.c, password: p}}", "need pushover.login.enabled"},
+		{"login secret that is off", "pushover: {login: {existingSecret: s}}", "need pushover.login.enabled"},
+		{"NATS user key without its secret", "nats: {auth: {type: password, value: p, userKey: k}}", "nats.auth.userKey needs nats.auth.existingSecret"},
+		{"NATS user beside its key", "nats: {auth: {type: password, existingSecret: s, user: u, userKey: k}}", "nats.auth.user and nats.auth.userKey exclude each other"},
+		{"NATS secret twice", "nats: {auth: {type: token, value: v, existingSecret: s}}", "nats.auth.value and nats.auth.existingSecret exclude each other"},
+		{"NATS user without a password", "nats: {auth: {type: token, value: v, user: u}}", "need nats.auth.type password"},
+		{"TLS for the embedded server", "{nats: {url: '', tls: {existingSecret: s, caKey: ca.crt}}, persistence: {enabled: true}}", "nats.tls is for an external server"},
+		{"authority for the embedded server", "{nats: {url: '', tls: {ca: PEM}}, persistence: {enabled: true}}", "nats.tls is for an external server"},
+		{"HTTP on the embedded server's port", "{nats: {url: ''}, containerPort: 4222, persistence: {enabled: true}}", "containerPort 4222"},
+		{"two ports of one number", "{nats: {url: '', auth: {type: token, value: t}}, service: {port: 4222}, persistence: {enabled: true}}", "service.port and service.natsPort"},
+		{"NATS URL by template with a password", "nats: {url: 'nats://{{ .Release.Name }}:p@nats:4222'}", "nats.url is no list of server URLs"},
+		{"NATS URL by template without scheme", "nats: {url: '{{ .Release.Name }}:4222'}", "nats.url is no list of server URLs"},
+		{"half of the NATS URLs without scheme", "nats: {url: 'nats://a:4222,b:4222'}", "nats.url is no list of server URLs"},
+		{"one stream for two purposes", "nats: {stream: S, controlStream: S}", "nats.controlStream is S, as nats.stream is"},
+		{"delay that stdout cannot keep", "{sink: stdout, clearDelay: 0h3m}", "clearDelay: the stdout sink cannot read back"},
+		{"Kafka broker by template without port", "{sink: kafka, kafka: {brokers: ['{{ .Release.Name }}']}}", `kafka.brokers: "rel" is not host:port`},
+		{"one topic for two purposes", "{sink: kafka, kafka: {brokers: ['k:9092'], resultTopic: pushover.messages}}", `kafka.resultTopic: "pushover.messages" is already kafka.topic`},
+		{"one topic for two other purposes", "{sink: kafka, kafka: {brokers: ['k:9092'], controlTopic: t, deadletterTopic: t}}", `kafka.deadletterTopic: "t" is already kafka.controlTopic`},
+		{"Kafka user key without its secret", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: PLAIN, password: p, usernameKey: k}}}", "kafka.sasl.usernameKey needs kafka.sasl.existingSecret"},
+		{"Kafka user beside its key", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: PLAIN, existingSecret: s, username: u, usernameKey: k}}}", "kafka.sasl.username and kafka.sasl.usernameKey exclude each other"},
+		{"Kafka password beside its secret", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: PLAIN, username: u, password: p, existingSecret: s}}}", "exclude kafka.sasl.existingSecret"},
+		{"Kafka client secret beside its secret", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: OAUTHBEARER, existingSecret: s, oauth: {tokenUrl: 'https://t', clientId: c, clientSecret: x}}}}", "exclude kafka.sasl.existingSecret"},
+		{"OAuth for another mechanism", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: PLAIN, username: u, password: p, oauth: {scope: s}}}}", "need kafka.sasl.mechanism OAUTHBEARER"},
+		{"user for OAuth", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: OAUTHBEARER, existingSecret: s, username: u}}}", "are not for kafka.sasl.mechanism OAUTHBEARER"},
+		{"OAuth client without an endpoint", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: OAUTHBEARER, existingSecret: s, oauth: {clientId: c}}}}", "need kafka.sasl.oauth.tokenUrl"},
+		{"client secret in plain text", "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: OAUTHBEARER, existingSecret: s, oauth: {tokenUrl: 'http://login.127.0.0.1.example', clientId: c}}}}", "kafka.sasl.oauth.tokenUrl must be https"},
+		{"budget of nothing", "podDisruptionBudget: {enabled: true, maxUnavailable: null}", "podDisruptionBudget.enabled needs podDisruptionBudget.maxUnavailable"},
 		{"plain text to Pushover", "pushover: {apiUrl: 'http://sim:8800'}", "pushover.allowPlaintext"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -79,6 +116,28 @@ func TestTemplateExplainsContradictions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReleaseNameThatNoServiceMayHave: Helm takes names with dots and digits in
+// front, of which no Service can be made.
+func TestReleaseNameThatNoServiceMayHave(t *testing.T) {
+	for _, name := range []string{"1st", "alerts.example.org"} {
+		v := values(t, "nameOverride: x")
+		if _, _, err := tryRender(t, release{name: name, namespace: "ns"}, v); err == nil || !strings.Contains(err.Error(), "fullnameOverride") {
+			t.Errorf("%s: got %v, want it to name fullnameOverride", name, err)
+		}
+		v["fullnameOverride"] = "alerts"
+		if _, _, err := tryRender(t, release{name: name, namespace: "ns"}, v); err != nil {
+			t.Errorf("%s with fullnameOverride: %v", name, err)
+		}
+	}
+}
+
+// TestZeroDelayAndLoopbackAreNoContradictions: what is refused nearby is fine so.
+func TestZeroDelayAndLoopbackAreNoContradictions(t *testing.T) {
+	render(t, "{sink: stdout, clearDelay: 0h0m}")
+	render(t, "{sink: kafka, kafka: {brokers: ['k:9092'], sasl: {mechanism: OAUTHBEARER, existingSecret: s, oauth: {tokenUrl: 'http://localhost:8080/token', clientId: c}}}}")
+	render(t, "{nats: {url: 'nats://a:4222, tls://b:4222/'}, service: {natsPort: 8080}}")
 }
 
 func TestAllContradictionsAreToldAtOnce(t *testing.T) {

@@ -52,7 +52,12 @@ func values(t testing.TB, text string) map[string]any {
 // tryRender renders the chart, and returns the objects and the notes.
 func tryRender(t testing.TB, r release, v map[string]any) (objects []object, notes string, err error) {
 	t.Helper()
-	c := load(t)
+	return renderChart(t, load(t), r, v)
+}
+
+// renderChart renders a chart with those it depends on.
+func renderChart(t testing.TB, c *chart.Chart, r release, v map[string]any) (objects []object, notes string, err error) {
+	t.Helper()
 	caps := common.DefaultCapabilities.Copy()
 	if r.kubeVersion != "" {
 		version, err := common.ParseKubeVersion(r.kubeVersion)
@@ -98,7 +103,7 @@ func render(t testing.TB, text string) []object {
 
 // object is one rendered object.
 type object struct {
-	template string // file name of its template
+	template string // its template, below templates/
 	text     string
 	fields   map[string]any
 }
@@ -112,7 +117,8 @@ func split(path, content string) ([]object, error) {
 			return nil, fmt.Errorf("%s: %w\n%s", path, err, text)
 		}
 		if len(fields) > 0 {
-			objects = append(objects, object{filepath.Base(path), text + "\n", fields})
+			_, template, _ := strings.Cut(path, "/templates/")
+			objects = append(objects, object{template, text + "\n", fields})
 		}
 	}
 	return objects, nil
@@ -140,12 +146,13 @@ func at(v any, path string) any {
 	return v
 }
 
-// find returns the object of a kind; there must be one.
+// find returns the object of a kind; there must be one, beside those of "helm
+// test".
 func find(t testing.TB, objects []object, kind string) object {
 	t.Helper()
 	var found []object
 	for _, o := range objects {
-		if o.kind() == kind && o.template != "check.yaml" {
+		if o.kind() == kind && !strings.HasPrefix(o.template, "tests/") {
 			found = append(found, o)
 		}
 	}

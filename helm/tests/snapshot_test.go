@@ -80,3 +80,33 @@ func TestCIValuesRender(t *testing.T) {
 		}
 	}
 }
+
+// TestNotesClaimNoMoreThanIsKnown looks at single sentences of the notes.
+func TestNotesClaimNoMoreThanIsKnown(t *testing.T) {
+	const budget = "podDisruptionBudget: {enabled: true, "
+	for _, test := range []struct {
+		name, values, part string
+		want               bool
+	}{
+		{"device of the chart's own Secret", "pushover: {deviceName: d1, credentials: {secret: s, deviceId: i}}", `device "d1"`, true},
+		{"device of another Secret", "pushover: {deviceName: d1, existingSecret: s}", "d1", false},
+		{"budget", budget + "maxUnavailable: 1}", "WARNING", false},
+		{"budget of none", budget + "maxUnavailable: 0}", "podDisruptionBudget.maxUnavailable blocks", true},
+		{"budget of no part", budget + "maxUnavailable: 0%}", "podDisruptionBudget.maxUnavailable blocks", true},
+		{"budget of one left", budget + "minAvailable: 1}", "podDisruptionBudget.minAvailable blocks", true},
+		{"budget of none left", budget + "minAvailable: 0, maxUnavailable: 0}", "WARNING", false},
+		{"logs of the tests", "", "--logs", true},
+		{"logs of tests in another namespace", "namespaceOverride: x", "--logs", false},
+		{"how to get those", "namespaceOverride: x", "kubectl --namespace x logs --selector app.kubernetes.io/component=test,app.kubernetes.io/instance=rel,", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, notes, err := tryRender(t, release{name: "rel", namespace: "ns"}, values(t, test.values))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(notes, test.part) != test.want {
+				t.Errorf("%s: want %q in the notes: %v, got\n%s", test.values, test.part, test.want, notes)
+			}
+		})
+	}
+}

@@ -25,6 +25,7 @@ func TestEachSwitch(t *testing.T) {
 		return func(t *testing.T, o []object) any { return at(find(t, o, kind).fields, path) }
 	}
 	const user = "{mechanism: PLAIN, username: u, password: p}"
+	const oauth = "{mechanism: OAUTHBEARER, existingSecret: s, oauth: {tokenUrl: 'https://t:8443/token', clientId: c}}"
 	for _, test := range []struct {
 		name, values string
 		get          func(*testing.T, []object) any
@@ -59,6 +60,9 @@ func TestEachSwitch(t *testing.T) {
 		{"event mode", "eventMode: binary", variable("EVENT_MODE"), "binary"},
 		{"clear delay", "clearDelay: 1h30m", variable("CLEAR_DELAY"), "1h30m"},
 		{"NATS", "nats: {url: 'tls://n:1'}", variable("NATS_URL"), "tls://n:1"},
+		{"NATS by template", "nats: {url: 'nats://{{ .Release.Name }}-nats:4222'}", variable("NATS_URL"), "nats://rel-nats:4222"},
+		{"NATS by template of all", "nats: {url: '{{ printf \"ws://%s/path\" .Release.Name }}'}", variable("NATS_URL"), "ws://rel/path"},
+		{"NATS embedded by template", "{nats: {url: '{{ .Values.global.none }}'}, persistence: {enabled: true}}", variable("DATA_DIR"), "/data"},
 		{"NATS credentials", "nats: {auth: {type: creds, existingSecret: s}}", variable("NATS_CREDS_FILE"), "/etc/pushover-connector/nats-auth"},
 		{"NATS nkey", "nats: {auth: {type: nkey, existingSecret: s}}", variable("NATS_NKEY_FILE"), "/etc/pushover-connector/nats-auth"},
 		{"NATS token", "nats: {auth: {type: token, existingSecret: s}}", variable("NATS_TOKEN_FILE"), "/etc/pushover-connector/nats-auth"},
@@ -68,6 +72,7 @@ func TestEachSwitch(t *testing.T) {
 		{"embedded NATS with a password", "{nats: {url: '', auth: {type: token, value: t}}, persistence: {enabled: true}}", variable("NATS_LISTEN"), ":4222"},
 		{"its port", "{nats: {url: '', auth: {type: token, value: t}}, persistence: {enabled: true}, service: {natsPort: 5}}", of("Service", "spec.ports.1.port"), 5},
 		{"Kafka", "{sink: kafka, kafka: {brokers: ['a:1', 'b:2']}}", variable("KAFKA_BROKERS"), "a:1,b:2"},
+		{"Kafka by template", "{sink: kafka, kafka: {brokers: ['{{ .Release.Name }}-kafka:9092', '{{ \"b:2\" }}']}}", variable("KAFKA_BROKERS"), "rel-kafka:9092,b:2"},
 		{"Kafka password", "{sink: kafka, kafka: {brokers: ['a:1'], sasl: " + user + "}}", variable("KAFKA_PASSWORD_FILE"), "/etc/pushover-connector/kafka-password"},
 		{"Kafka sets nothing of NATS", "{sink: kafka, kafka: {brokers: ['a:1']}}", variable("NATS_URL"), ""},
 		{"Kafka TLS", "{sink: kafka, kafka: {brokers: ['a:1'], tls: {enabled: true}}}", variable("KAFKA_TLS"), "true"},
@@ -80,6 +85,7 @@ func TestEachSwitch(t *testing.T) {
 		{"claim is kept", "persistence: {enabled: true}", of("PersistentVolumeClaim", "metadata.annotations"), map[string]any{"helm.sh/resource-policy": "keep"}},
 		{"claim is not kept", "persistence: {enabled: true, retain: false}", of("PersistentVolumeClaim", "metadata.annotations"), nil},
 		{"service type", "service: {type: NodePort}", of("Service", "spec.type"), "NodePort"},
+		{"service of a pod that is not ready", "", of("Service", "spec.publishNotReadyAddresses"), true},
 		{"service port", "service: {port: 81}", of("Service", "spec.ports.0.port"), 81},
 		{"container port", "containerPort: 9000", variable("HTTP_ADDR"), ":9000"},
 		{"no service account", "serviceAccount: {create: false}", pod("serviceAccountName"), "default"},
@@ -93,6 +99,9 @@ func TestEachSwitch(t *testing.T) {
 		{"no readiness probe", "readinessProbe: {enabled: false}", pod("containers.0.readinessProbe"), nil},
 		{"liveness", "", pod("containers.0.livenessProbe.httpGet.path"), "/livez"},
 		{"readiness", "", pod("containers.0.readinessProbe.httpGet.path"), "/readyz"},
+		{"startup probe of nothing", "startupProbe: null", pod("containers.0.startupProbe"), nil},
+		{"liveness probe of nothing", "livenessProbe: null", pod("containers.0.livenessProbe"), nil},
+		{"readiness probe of nothing", "readinessProbe: null", pod("containers.0.readinessProbe"), nil},
 		{"probe of another kind", "livenessProbe: {tcpSocket: {port: http}}", pod("containers.0.livenessProbe.httpGet"), nil},
 		{"resources", "resources: {requests: {cpu: 1}}", pod("containers.0.resources.requests.cpu"), 1},
 		{"node", "nodeSelector: {a: b}", pod("nodeSelector.a"), "b"},
@@ -102,7 +111,6 @@ func TestEachSwitch(t *testing.T) {
 		{"DNS policy", "dnsPolicy: Default", pod("dnsPolicy"), "Default"},
 		{"host users", "hostUsers: false", pod("hostUsers"), false},
 		{"host users unset", "", pod("hostUsers"), nil},
-		{"arguments", "extraArgs: ['-x']", pod("containers.0.args"), []any{"run", "-x"}},
 		{"variables", "extraEnv: [{name: X, value: '{{ .Release.Name }}'}]", variable("X"), "rel"},
 		{"sidecar", "sidecars: [{name: '{{ .Release.Name }}', image: i}]", pod("containers.1.name"), "rel"},
 		{"init container", "initContainers: [{name: x, image: i}]", pod("initContainers.0.name"), "x"},
@@ -116,8 +124,18 @@ func TestEachSwitch(t *testing.T) {
 		{"dashboard's label", "metrics: {dashboard: {enabled: true}}", of("ConfigMap", "metadata.labels.grafana_dashboard"), "1"},
 		{"budget", "podDisruptionBudget: {enabled: true}", of("PodDisruptionBudget", "spec.maxUnavailable"), 1},
 		{"budget of available ones", "podDisruptionBudget: {enabled: true, minAvailable: 0}", of("PodDisruptionBudget", "spec"), nil},
+		{"budget without the other number", "podDisruptionBudget: {enabled: true, minAvailable: 1, maxUnavailable: null}", of("PodDisruptionBudget", "spec.minAvailable"), 1},
+		{"budget with a number of nothing", "podDisruptionBudget: {enabled: true, minAvailable: null}", of("PodDisruptionBudget", "spec.maxUnavailable"), 1},
 		{"autoscaler", "verticalPodAutoscaler: {enabled: true, updateMode: Initial}", of("VerticalPodAutoscaler", "spec.updatePolicy.updateMode"), "Initial"},
+		{"Pushover's port", "networkPolicy: {enabled: true}", of("NetworkPolicy", "spec.egress.1.ports"), []any{port(443)}},
+		{"Pushover's port by a proxy", "{networkPolicy: {enabled: true}, pushover: {apiUrl: 'https://p:8443/x:1', streamUrl: 'wss://p:8444'}}", of("NetworkPolicy", "spec.egress.1.ports"), []any{port(8443), port(8444)}},
+		{"Pushover's port by half a proxy", "{networkPolicy: {enabled: true}, pushover: {apiUrl: 'https://[fd00::1]:8443'}}", of("NetworkPolicy", "spec.egress.1.ports"), []any{port(8443), port(443)}},
 		{"broker's port", "{networkPolicy: {enabled: true}, nats: {url: 'nats://a:4333,wss://b'}}", of("NetworkPolicy", "spec.egress.2.ports"), []any{port(4333), port(443)}},
+		{"broker's port by template", "{networkPolicy: {enabled: true}, nats: {url: 'nats://a:{{ 4333 }}, tls://[fd00::1]'}}", of("NetworkPolicy", "spec.egress.2.ports"), []any{port(4333), port(4222)}},
+		{"Kafka's port by template", "{networkPolicy: {enabled: true}, sink: kafka, kafka: {brokers: ['a:{{ 9094 }}']}}", of("NetworkPolicy", "spec.egress.2.ports"), []any{port(9094)}},
+		{"token endpoint's port", "{networkPolicy: {enabled: true}, sink: kafka, kafka: {brokers: ['a:9092'], sasl: " + oauth + "}}", of("NetworkPolicy", "spec.egress.3.ports"), []any{port(8443)}},
+		{"token endpoint's place", "{networkPolicy: {enabled: true, tokenTo: [{podSelector: {}}]}, sink: kafka, kafka: {brokers: ['a:9092'], sasl: " + oauth + "}}", of("NetworkPolicy", "spec.egress.3.to"), []any{map[string]any{"podSelector": map[string]any{}}}},
+		{"no token endpoint", "{networkPolicy: {enabled: true}, sink: kafka, kafka: {brokers: ['a:9092']}}", of("NetworkPolicy", "spec.egress.3"), nil},
 		{"Kafka's port", "{networkPolicy: {enabled: true}, sink: kafka, kafka: {brokers: ['a:9092', 'b:9092']}}", of("NetworkPolicy", "spec.egress.2.ports"), []any{port(9092)}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -281,15 +299,20 @@ func TestNoSecretInTheOpen(t *testing.T) {
 	}
 }
 
-// TestDisabledAlertsAndLabels checks what the chart makes of the rules.
+// TestDisabledAlertsAndLabels checks what the chart makes of the rules, and that
+// there is no PrometheusRule without any, since the operator refuses it.
 func TestDisabledAlertsAndLabels(t *testing.T) {
-	rules := at(find(t, render(t, `metrics: {prometheusRule: {enabled: true, disabled: [PushoverConnectorFenced],
-  additionalRuleLabels: {team: home, severity: page}, extraRules: [{alert: Mine, expr: "1"}]}}`), "PrometheusRule").fields, "spec.groups.0.rules").([]any)
-	all := at(find(t, render(t, "metrics: {prometheusRule: {enabled: true}}"), "PrometheusRule").fields, "spec.groups.0.rules").([]any)
-	if len(rules) != len(all) { // one less, one more
-		t.Errorf("got %d rules, want %d", len(rules), len(all))
+	rule := func(values string) map[string]any {
+		return find(t, render(t, "metrics: {prometheusRule: {enabled: true, "+values+"}}"), "PrometheusRule").fields
 	}
-	for _, r := range rules[:len(rules)-1] {
+	const extra = `extraRules: [{alert: Mine, expr: "1"}]`
+	some := rule("disabled: [PushoverConnectorFenced], additionalRuleLabels: {team: home, severity: page}, " + extra)
+	rules := at(some, "spec.groups.0.rules").([]any)
+	names := alertNames(t)
+	if len(rules) != len(names)-1 {
+		t.Errorf("got %d rules, want %d", len(rules), len(names)-1)
+	}
+	for _, r := range rules {
 		if at(r, "alert") == "PushoverConnectorFenced" {
 			t.Error("the disabled alert is there")
 		}
@@ -297,7 +320,14 @@ func TestDisabledAlertsAndLabels(t *testing.T) {
 			t.Errorf("%v: got labels %v", at(r, "alert"), at(r, "labels"))
 		}
 	}
-	if at(rules[len(rules)-1], "alert") != "Mine" {
+	if at(some, "spec.groups.1.rules.0.alert") != "Mine" {
 		t.Error("the extra rule is missing")
+	}
+	none := "disabled: [" + strings.Join(names, ", ") + "]"
+	if has(render(t, "metrics: {prometheusRule: {enabled: true, "+none+"}}"), "PrometheusRule") {
+		t.Error("without alerts there is a PrometheusRule")
+	}
+	if got := at(rule(none+", "+extra), "spec.groups").([]any); len(got) != 1 || at(got, "0.rules.0.alert") != "Mine" {
+		t.Errorf("with the extra rule only, got groups %v", got)
 	}
 }

@@ -4,9 +4,10 @@
 //	GET /nats?url=nats://nats:4222&stream=PUSHOVER&subject=pushover.messages.>
 //	GET /kafka?brokers=kafka:9092&topic=pushover.messages
 //	GET /dial?addr=nats:4222
+//	GET /http?url=http://e2e:8080/readyz
 //
-// The answer to the first two is a [summary], to the last whether a connection
-// can be made from inside the cluster.
+// The answer to the first two is a [summary]; then whether a connection can be
+// made from inside the cluster, and a [reply], whatever its status.
 package main
 
 import (
@@ -95,6 +96,7 @@ func serve() error {
 	mux.HandleFunc("GET /nats", answer(askNATS))
 	mux.HandleFunc("GET /kafka", answer(askKafka))
 	mux.HandleFunc("GET /dial", answerDial)
+	mux.HandleFunc("GET /http", answerHTTP)
 	server := &http.Server{Addr: ":8080", Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
@@ -127,6 +129,39 @@ func answerDial(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = conn.Close() // it was made, which is all there is to know
 	fmt.Fprintln(w, "ok")
+}
+
+// A reply is what a server inside the cluster said: kubectl shows the body of no
+// answer but a good one.
+type reply struct {
+	Status int    `json:"status"`
+	Body   string `json:"body"`
+}
+
+func answerHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	got, err := askHTTP(ctx, r.FormValue("url"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(got) // the client going away is its own affair
+}
+
+func askHTTP(ctx context.Context, url string) (reply, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return reply{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	return reply{response.StatusCode, string(body)}, err
 }
 
 func askNATS(ctx context.Context, r *http.Request) (*summary, error) {

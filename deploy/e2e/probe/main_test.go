@@ -1,6 +1,37 @@
 package main
 
-import "testing"
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+)
+
+// TestReplyShowsARefusalWithItsReason: the end-to-end test looks for the reason
+// in answers that are no success.
+func TestReplyShowsARefusalWithItsReason(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "why", http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(server.Close)
+	ask := func(address string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		answerHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/http?url="+url.QueryEscape(address), nil))
+		return w
+	}
+	var got reply
+	if err := json.Unmarshal(ask(server.URL).Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := (reply{http.StatusServiceUnavailable, "why\n"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	server.Close()
+	if code := ask(server.URL).Code; code != http.StatusBadGateway {
+		t.Errorf("nobody there: got status %d, want %d", code, http.StatusBadGateway)
+	}
+}
 
 func TestSummaryTellsLossRepeatAndDisorder(t *testing.T) {
 	for _, test := range []struct {

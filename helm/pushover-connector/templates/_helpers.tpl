@@ -24,28 +24,32 @@
 {{- end -}}
 
 {{- define "pushover-connector.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "pushover-connector.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{- dict "app.kubernetes.io/name" (include "pushover-connector.name" .) "app.kubernetes.io/instance" .Release.Name | toYaml -}}
 {{- end -}}
 
+{{/* What selects the pods of a .component: connector, or test. */}}
+{{- define "pushover-connector.podSelector" -}}
+{{- set (include "pushover-connector.selectorLabels" .context | fromYaml) "app.kubernetes.io/component" .component | toYaml -}}
+{{- end -}}
+
+{{/*
+Labels of an object, or of a pod of .component: the chart's, over them
+commonLabels, over them its .own, and over all what selects. They are merged,
+since a key that comes twice is no YAML. Pods go without the chart's version,
+which alone is no reason to restart.
+*/}}
 {{- define "pushover-connector.labels" -}}
-helm.sh/chart: {{ include "pushover-connector.chart" . }}
-{{ include "pushover-connector.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ include "pushover-connector.tpl" (dict "value" . "context" $) }}
-{{- end }}
+{{- $c := .context -}}
+{{- $fixed := include "pushover-connector.selectorLabels" $c | fromYaml -}}
+{{- $ours := dict "app.kubernetes.io/version" $c.Chart.AppVersion "app.kubernetes.io/managed-by" $c.Release.Service -}}
+{{- if .component -}}
+{{- $_ := set $fixed "app.kubernetes.io/component" .component -}}
+{{- else -}}
+{{- $_ := set $ours "helm.sh/chart" (include "pushover-connector.chart" $c) -}}
 {{- end -}}
-
-{{/* Labels of the pod: without the chart's version, which alone is no reason to restart. */}}
-{{- define "pushover-connector.podLabels" -}}
-{{ include "pushover-connector.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ include "pushover-connector.tpl" (dict "value" . "context" $) }}
-{{- end }}
+{{- $own := include "pushover-connector.tplMap" (dict "value" .own "context" $c) | fromYaml -}}
+{{- $common := include "pushover-connector.tplMap" (dict "value" $c.Values.commonLabels "context" $c) | fromYaml -}}
+{{- merge $fixed $own $common $ours | toYaml -}}
 {{- end -}}
 
 {{/* A value as YAML, its templates carried out. */}}
@@ -55,6 +59,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else -}}
 {{- tpl (toYaml .value) .context -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The same of a map, for use after fromYaml, which says an error by a key. */}}
+{{- define "pushover-connector.tplMap" -}}
+{{- $map := include "pushover-connector.tpl" (dict "value" (default (dict) .value) "context" .context) | fromYaml -}}
+{{- with $map.Error }}{{ fail (printf "labels or annotations are no YAML once their templates are carried out: %s" .) }}{{ end -}}
+{{- toYaml $map -}}
 {{- end -}}
 
 {{/* Annotations of an object: the common ones and its own. Empty if there are none. */}}
@@ -70,10 +81,7 @@ annotations:
 name: {{ .name }}
 namespace: {{ default (include "pushover-connector.namespace" .context) .namespace }}
 labels:
-  {{- include "pushover-connector.labels" .context | nindent 2 }}
-  {{- with .labels }}
-  {{- include "pushover-connector.tpl" (dict "value" . "context" $.context) | nindent 2 }}
-  {{- end }}
+  {{- include "pushover-connector.labels" (dict "own" .labels "context" .context) | nindent 2 }}
 {{- include "pushover-connector.annotations" (dict "own" .annotations "context" .context) }}
 {{- end -}}
 
@@ -110,9 +118,22 @@ imagePullSecrets:
 {{- end -}}
 {{- end -}}
 
+{{/* Whether a number or text is given: 0 is, null and an empty text are not. */}}
+{{- define "pushover-connector.given" -}}
+{{- if not (or (kindIs "invalid" .) (eq (toString .) "")) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Addresses of the bus, comma-separated, their templates carried out. */}}
+{{- define "pushover-connector.natsUrl" -}}
+{{- tpl .Values.nats.url . | trim -}}
+{{- end -}}
+{{- define "pushover-connector.kafkaBrokers" -}}
+{{- tpl (join "," .Values.kafka.brokers) . | trim -}}
+{{- end -}}
+
 {{/* Whether the NATS server inside the connector is used, and whether others reach it. */}}
 {{- define "pushover-connector.embedded" -}}
-{{- if and (eq .Values.sink "nats") (not .Values.nats.url) -}}true{{- end -}}
+{{- if and (eq .Values.sink "nats") (not (include "pushover-connector.natsUrl" .)) -}}true{{- end -}}
 {{- end -}}
 {{- define "pushover-connector.natsPort" -}}
 {{- if and (include "pushover-connector.embedded" .) .Values.nats.auth.type -}}4222{{- end -}}

@@ -59,7 +59,7 @@ securityContext:
 {{- end -}}
 
 {{- define "pushover-connector.probe" -}}
-{{- if .probe.enabled -}}
+{{- if (default (dict) .probe).enabled -}}
 {{- $probe := omit .probe "enabled" -}}
 {{- if not (or $probe.httpGet $probe.tcpSocket $probe.exec $probe.grpc) -}}
 {{- $probe = merge (dict "httpGet" (dict "path" .path "port" "http")) $probe -}}
@@ -69,35 +69,36 @@ securityContext:
 {{- end -}}
 {{- end -}}
 
+{{/* Mounts of .context, and of the volume at /data with .data. */}}
 {{- define "pushover-connector.volumeMounts" -}}
-{{- if include "pushover-connector.sources" . }}
+{{- if include "pushover-connector.sources" .context }}
 - name: settings
   mountPath: /etc/pushover-connector
   readOnly: true
 {{- end }}
-{{- if .Values.persistence.enabled }}
+{{- if .data }}
 - name: data
   mountPath: /data
 {{- end }}
-{{- with .Values.extraVolumeMounts }}
-{{ include "pushover-connector.tpl" (dict "value" . "context" $) }}
+{{- with .context.Values.extraVolumeMounts }}
+{{ include "pushover-connector.tpl" (dict "value" . "context" $.context) }}
 {{- end }}
 {{- end -}}
 
 {{- define "pushover-connector.volumes" -}}
-{{- if include "pushover-connector.sources" . }}
+{{- if include "pushover-connector.sources" .context }}
 - name: settings
   projected:
     defaultMode: 0440
     sources:
-      {{- include "pushover-connector.sources" . | trim | nindent 6 }}
+      {{- include "pushover-connector.sources" .context | trim | nindent 6 }}
 {{- end }}
-{{- if .Values.persistence.enabled }}
+{{- if .data }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ default (include "pushover-connector.fullname" .) (tpl .Values.persistence.existingClaim .) }}
+    claimName: {{ default (include "pushover-connector.fullname" .context) (tpl .context.Values.persistence.existingClaim .context) }}
 {{- end }}
-{{- with .Values.extraVolumes }}
-{{ include "pushover-connector.tpl" (dict "value" . "context" $) }}
+{{- with .context.Values.extraVolumes }}
+{{ include "pushover-connector.tpl" (dict "value" . "context" $.context) }}
 {{- end }}
 {{- end -}}

@@ -201,9 +201,9 @@ directory, never by subPath, so that a changed Secret reaches the program.
   value: {{ $v.log.format }}
 {{- if eq $v.sink "nats" }}
 {{- with $v.nats }}
-{{- if .url }}
+{{- if not (include "pushover-connector.embedded" $) }}
 - name: NATS_URL
-  value: {{ .url | quote }}
+  value: {{ include "pushover-connector.natsUrl" $ | quote }}
 {{- else }}
 - name: DATA_DIR
   value: /data
@@ -236,7 +236,7 @@ directory, never by subPath, so that a changed Secret reaches the program.
 {{- if eq $v.sink "kafka" }}
 {{- with $v.kafka }}
 - name: KAFKA_BROKERS
-  value: {{ join "," .brokers | quote }}
+  value: {{ include "pushover-connector.kafkaBrokers" $ | quote }}
 - name: KAFKA_TOPIC
   value: {{ .topic | quote }}
 - name: KAFKA_CONTROL_TOPIC

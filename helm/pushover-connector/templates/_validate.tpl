@@ -13,7 +13,19 @@
 {{- if and (include "pushover-connector.createsCredentials" .) (not (and $p.credentials.secret $p.credentials.deviceId)) -}}
 {{- $problems = append $problems "pushover.credentials.secret and pushover.credentials.deviceId go together" -}}
 {{- end -}}
+{{- if and (not $p.login.enabled) (or $p.login.email $p.login.emailKey $p.login.password $p.login.existingSecret) -}}
+{{- $problems = append $problems "pushover.login.email, emailKey, password and existingSecret need pushover.login.enabled" -}}
+{{- end -}}
 {{- if $p.login.enabled -}}
+{{- if and $p.login.emailKey (not $p.login.existingSecret) -}}
+{{- $problems = append $problems "pushover.login.emailKey needs pushover.login.existingSecret, the Secret that has the key" -}}
+{{- end -}}
+{{- if and $p.login.email $p.login.emailKey -}}
+{{- $problems = append $problems "pushover.login.email and pushover.login.emailKey exclude each other" -}}
+{{- end -}}
+{{- if and $p.login.password $p.login.existingSecret -}}
+{{- $problems = append $problems "pushover.login.password and pushover.login.existingSecret exclude each other" -}}
+{{- end -}}
 {{- if not $v.persistence.enabled -}}
 {{- $problems = append $problems "pushover.login.enabled needs persistence.enabled: a device whose id is lost keeps its name on the account for ever" -}}
 {{- end -}}
@@ -30,11 +42,52 @@
 {{- if and (or (hasPrefix "http://" $p.apiUrl) (hasPrefix "ws://" $p.streamUrl)) (not $p.allowPlaintext) -}}
 {{- $problems = append $problems "pushover.apiUrl and pushover.streamUrl without TLS need pushover.allowPlaintext; for tests only" -}}
 {{- end -}}
+{{- if and (eq $v.sink "stdout") (regexMatch "[1-9]" $v.clearDelay) -}}
+{{- $problems = append $problems "clearDelay: the stdout sink cannot read back what it has printed; use nats or kafka, or no delay" -}}
+{{- end -}}
 {{- if eq $v.sink "nats" -}}
-{{- if and (include "pushover-connector.embedded" .) (not $v.persistence.enabled) -}}
+{{- if include "pushover-connector.embedded" . -}}
+{{- if not $v.persistence.enabled -}}
 {{- $problems = append $problems "nats.url is empty, which means a server inside the connector: it needs persistence.enabled" -}}
 {{- end -}}
+{{- if or $v.nats.tls.existingSecret $v.nats.tls.ca $v.nats.tls.cert -}}
+{{- $problems = append $problems "nats.tls is for an external server; set nats.url as well, or leave it out" -}}
+{{- end -}}
+{{- if has $v.nats.auth.type (list "creds" "nkey") -}}
+{{- $problems = append $problems (printf "nats.auth.type %s is for an external server; the one inside the connector takes token and password" $v.nats.auth.type) -}}
+{{- end -}}
+{{- if eq (int $v.containerPort) 4222 -}}
+{{- $problems = append $problems "containerPort 4222 is the port of the NATS server inside the connector" -}}
+{{- end -}}
+{{- if and $v.nats.auth.type (eq (int $v.service.port) (int $v.service.natsPort)) -}}
+{{- $problems = append $problems "service.port and service.natsPort are the same" -}}
+{{- end -}}
+{{- else -}}
+{{- /* Not shown: it may carry a password. */ -}}
+{{- $bad := dict -}}
+{{- range include "pushover-connector.natsUrl" . | splitList "," -}}
+{{- if not (trim . | regexMatch "^(nats|tls|ws|wss)://[^@/ ]+(/[^@ ]*)?$") }}{{ $_ := set $bad "url" true }}{{ end -}}
+{{- end -}}
+{{- if $bad -}}
+{{- $problems = append $problems "nats.url is no list of server URLs; write each as nats://host:4222 or tls://host:4222, and users and passwords under nats.auth" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $v.nats.stream $v.nats.controlStream -}}
+{{- $problems = append $problems (printf "nats.controlStream is %s, as nats.stream is; give the commands a stream of their own" $v.nats.stream) -}}
+{{- end -}}
 {{- with $v.nats.auth -}}
+{{- if and .value .existingSecret -}}
+{{- $problems = append $problems "nats.auth.value and nats.auth.existingSecret exclude each other" -}}
+{{- end -}}
+{{- if and .user .userKey -}}
+{{- $problems = append $problems "nats.auth.user and nats.auth.userKey exclude each other" -}}
+{{- end -}}
+{{- if and .userKey (not .existingSecret) -}}
+{{- $problems = append $problems "nats.auth.userKey needs nats.auth.existingSecret, the Secret that has the key" -}}
+{{- end -}}
+{{- if and (ne .type "password") (or .user .userKey) -}}
+{{- $problems = append $problems "nats.auth.user and nats.auth.userKey need nats.auth.type password" -}}
+{{- end -}}
 {{- if and .type (not (or .existingSecret .value)) -}}
 {{- $problems = append $problems (printf "nats.auth.type %s needs nats.auth.existingSecret or nats.auth.value" .type) -}}
 {{- end -}}
@@ -44,16 +97,49 @@
 {{- if and (eq .type "password") (not (or .user (and .existingSecret .userKey))) -}}
 {{- $problems = append $problems "nats.auth.type password needs nats.auth.user, or nats.auth.userKey with nats.auth.existingSecret" -}}
 {{- end -}}
-{{- if and (not $v.nats.url) (has .type (list "creds" "nkey")) -}}
-{{- $problems = append $problems (printf "nats.auth.type %s is for an external server; the one inside the connector takes token and password" .type) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if eq $v.sink "kafka" -}}
-{{- if not $v.kafka.brokers -}}
+{{- if not (include "pushover-connector.kafkaBrokers" .) -}}
 {{- $problems = append $problems "sink kafka needs kafka.brokers" -}}
+{{- else -}}
+{{- range include "pushover-connector.kafkaBrokers" . | splitList "," -}}
+{{- if not (trim . | regexMatch "^[^/@ ]+:[0-9]+$") -}}
+{{- $problems = append $problems (printf "kafka.brokers: %s is not host:port" (trim . | quote)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $seen := dict -}}
+{{- range $key := list "topic" "controlTopic" "resultTopic" "deadletterTopic" -}}
+{{- $topic := index $v.kafka $key -}}
+{{- with get $seen $topic -}}
+{{- $problems = append $problems (printf "kafka.%s: %s is already kafka.%s; each kind of event needs a topic of its own" $key (quote $topic) .) -}}
+{{- else -}}
+{{- $_ := set $seen $topic $key -}}
+{{- end -}}
 {{- end -}}
 {{- with $v.kafka.sasl -}}
+{{- if and .existingSecret (or .password .oauth.clientSecret) -}}
+{{- $problems = append $problems "kafka.sasl.password and kafka.sasl.oauth.clientSecret exclude kafka.sasl.existingSecret" -}}
+{{- end -}}
+{{- if and .username .usernameKey -}}
+{{- $problems = append $problems "kafka.sasl.username and kafka.sasl.usernameKey exclude each other" -}}
+{{- end -}}
+{{- if and .usernameKey (not .existingSecret) -}}
+{{- $problems = append $problems "kafka.sasl.usernameKey needs kafka.sasl.existingSecret, the Secret that has the key" -}}
+{{- end -}}
+{{- if and (ne .mechanism "OAUTHBEARER") (or .oauth.tokenUrl .oauth.clientId .oauth.clientSecret .oauth.scope) -}}
+{{- $problems = append $problems "kafka.sasl.oauth.tokenUrl, clientId, clientSecret and scope need kafka.sasl.mechanism OAUTHBEARER" -}}
+{{- end -}}
+{{- if and (eq .mechanism "OAUTHBEARER") (or .username .usernameKey .password) -}}
+{{- $problems = append $problems "kafka.sasl.username, usernameKey and password are not for kafka.sasl.mechanism OAUTHBEARER" -}}
+{{- end -}}
+{{- if and (eq .mechanism "OAUTHBEARER") (not .oauth.tokenUrl) (or .oauth.clientId .oauth.clientSecret .oauth.scope) -}}
+{{- $problems = append $problems "kafka.sasl.oauth.clientId, clientSecret and scope need kafka.sasl.oauth.tokenUrl" -}}
+{{- end -}}
+{{- if and (hasPrefix "http://" .oauth.tokenUrl) (not (regexMatch "^http://(localhost|127[.][0-9.]+|\\[::1\\])(:[0-9]+)?(/|$)" .oauth.tokenUrl)) -}}
+{{- $problems = append $problems "kafka.sasl.oauth.tokenUrl must be https: the client secret is sent there" -}}
+{{- end -}}
 {{- if and (eq .mechanism "OAUTHBEARER") .oauth.tokenUrl (not .oauth.clientId) -}}
 {{- $problems = append $problems "kafka.sasl.oauth.tokenUrl needs kafka.sasl.oauth.clientId" -}}
 {{- end -}}
@@ -103,6 +189,14 @@
 {{- end -}}
 {{- if and $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled -}}
 {{- $problems = append $problems "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled would scrape everything twice; keep one" -}}
+{{- end -}}
+{{- if $v.podDisruptionBudget.enabled -}}
+{{- if not (or (include "pushover-connector.given" $v.podDisruptionBudget.maxUnavailable) (include "pushover-connector.given" $v.podDisruptionBudget.minAvailable)) -}}
+{{- $problems = append $problems "podDisruptionBudget.enabled needs podDisruptionBudget.maxUnavailable or podDisruptionBudget.minAvailable" -}}
+{{- end -}}
+{{- end -}}
+{{- if not (include "pushover-connector.fullname" . | regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$") -}}
+{{- $problems = append $problems (printf "%s cannot be the name of a Service, which begins with a letter and has lower-case letters, digits and -; set fullnameOverride" (include "pushover-connector.fullname" . | quote)) -}}
 {{- end -}}
 {{- if $problems -}}
 {{- fail (printf "\n\nvalues of %s:\n  - %s\n" .Chart.Name (join "\n  - " $problems)) -}}
