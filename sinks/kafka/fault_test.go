@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -74,9 +73,7 @@ func TestWhateverTheBrokerAnswersAnEventStandsInTheTopicOnce(t *testing.T) {
 			if got := inits.Hits() > 0; got != tt.reread {
 				t.Errorf("a new epoch was taken: %v, want %v", got, tt.reread)
 			}
-			if diff := cmp.Diff(ids(readTopic(t, c.Brokers, c.Topic, false)), idsOf(events)); diff != "" {
-				t.Errorf("ids (-got +want):\n%s", diff)
-			}
+			wantIDs(t, c.Brokers, c.Topic, false, idsOf(events))
 			if n, err := b.Holds(waitContext(t), events[5:15]); n != 10 || err != nil {
 				t.Errorf("Holds: got %d, %v, want 10", n, err)
 			}
@@ -103,9 +100,7 @@ func TestARefusalAfterACutConnectionIsNoRejection(t *testing.T) {
 		if inits.Hits() == 0 {
 			t.Error("the log was not looked at before it was written to again")
 		}
-		if diff := cmp.Diff(ids(readTopic(t, c.Brokers, c.Topic, false)), idsOf(messages(o.Source, 1, n))); diff != "" {
-			t.Errorf("ids (-got +want):\n%s", diff)
-		}
+		wantIDs(t, c.Brokers, c.Topic, false, idsOf(messages(o.Source, 1, n)))
 	}
 }
 
@@ -159,9 +154,7 @@ func TestATwinThatTookOverMeanwhileIsNotFencedBack(t *testing.T) {
 			}
 		}
 		mustPublish(t, newer, events)
-		if diff := cmp.Diff(ids(readTopic(t, brokers, c.Topic, false)), idsOf(events)); diff != "" {
-			t.Errorf("ids (-got +want):\n%s", diff)
-		}
+		wantIDs(t, brokers, c.Topic, false, idsOf(events))
 	})
 }
 
@@ -183,12 +176,8 @@ func TestAMessageTooLargeIsRejectedAloneAndItsDeadLetterAccepted(t *testing.T) {
 		if err := b.Connected(); err != nil {
 			t.Errorf("Connected after a rejection: %v", err)
 		}
-		if diff := cmp.Diff(ids(readTopic(t, brokers, c.Topic, false)), []string{"1", "2", "3", "4", "6", "7", "8", "9"}); diff != "" {
-			t.Errorf("message topic (-got +want):\n%s", diff)
-		}
-		if diff := cmp.Diff(ids(readTopic(t, brokers, c.DeadletterTopic, false)), []string{"5"}); diff != "" {
-			t.Errorf("dead letters (-got +want):\n%s", diff)
-		}
+		wantIDs(t, brokers, c.Topic, false, []string{"1", "2", "3", "4", "6", "7", "8", "9"})
+		wantIDs(t, brokers, c.DeadletterTopic, false, []string{"5"})
 	})
 }
 
@@ -202,9 +191,7 @@ func TestADownloadLargerThanABatchGoesOutInSeveral(t *testing.T) {
 			events[i].Data = []byte(fmt.Sprintf(`{"message":%q}`, strings.Repeat("y", 10_000)))
 		}
 		mustPublish(t, b, events) // four megabytes
-		if diff := cmp.Diff(ids(readTopic(t, brokers, c.Topic, false)), idsOf(events)); diff != "" {
-			t.Errorf("ids (-got +want):\n%s", diff)
-		}
+		wantIDs(t, brokers, c.Topic, false, idsOf(events))
 	})
 }
 
@@ -280,9 +267,7 @@ func TestARequestEndsWithItsContextWhenTheBrokerIsSilent(t *testing.T) {
 	close(release)
 	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, false })
 	mustPublish(t, b, messages(o.Source, 1, 4))
-	if diff := cmp.Diff(ids(readTopic(t, c.Brokers, c.Topic, false)), []string{"1", "2", "3", "4"}); diff != "" {
-		t.Errorf("ids (-got +want):\n%s", diff)
-	}
+	wantIDs(t, c.Brokers, c.Topic, false, []string{"1", "2", "3", "4"})
 }
 
 func TestAPublishThatRunsOutOfTimeIsTroubleAndNotSentTwice(t *testing.T) {
@@ -315,7 +300,5 @@ func TestAPublishThatRunsOutOfTimeIsTroubleAndNotSentTwice(t *testing.T) {
 	if err := b.Connected(); err != nil {
 		t.Errorf("Connected after a publish that succeeded: %v", err)
 	}
-	if diff := cmp.Diff(ids(readTopic(t, c.Brokers, c.Topic, false)), []string{"1", "2"}); diff != "" {
-		t.Errorf("ids (-got +want):\n%s", diff)
-	}
+	wantIDs(t, c.Brokers, c.Topic, false, []string{"1", "2"})
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -107,6 +108,15 @@ func mustPublish(t testing.TB, b *kafka.Bus, events []connector.Event) {
 	n, err := b.Publish(waitContext(t), events)
 	if n != len(events) || err != nil {
 		t.Fatalf("Publish: got %d, %v, want %d", n, err, len(events))
+	}
+}
+
+// wantIDs checks that a topic holds the events with these ids, in this order and
+// no others, as a consumer with either isolation level finds them.
+func wantIDs(t testing.TB, brokers []string, topic string, committed bool, want []string) {
+	t.Helper()
+	if diff := cmp.Diff(ids(readTopic(t, brokers, topic, committed)), want); diff != "" {
+		t.Errorf("ids on %s, read committed %v (-got +want):\n%s", topic, committed, diff)
 	}
 }
 

@@ -11,17 +11,7 @@ import (
 // Holds implements [connector.Verifier]. It reads the records where they were
 // written, or, where that is not known, searches the tail of the partition.
 func (b *Bus) Holds(ctx context.Context, events []connector.Event) (int, error) {
-	if len(events) == 0 {
-		return 0, nil
-	}
-	leave, err := b.enter(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer leave()
-	held, err := b.holds(ctx, events)
-	b.doubt(err)
-	return held, outcome(ctx, err)
+	return b.inTurn(ctx, events, func() (int, error) { return b.holds(ctx, events) })
 }
 
 // A place is an event in a partition.

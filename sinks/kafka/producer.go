@@ -64,25 +64,18 @@ func (b *Bus) partition(name, key string) *partitionState {
 // event, except where the topic holds some five million records after it, ours
 // or foreign: so far back nothing is looked for, and the log says so once.
 func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error) {
-	if len(events) == 0 {
-		return 0, nil
-	}
-	leave, err := b.enter(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer leave()
-	confirmed, err := b.publish(ctx, events)
-	b.doubt(err)
-	switch {
-	case err == nil, errors.Is(err, connector.ErrRejected):
-		b.health.set(jobPublish, nil)
-	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, connector.ErrFenced):
-		// The caller's wish says nothing about the cluster.
-	default:
-		b.health.set(jobPublish, err)
-	}
-	return confirmed, outcome(ctx, err)
+	return b.inTurn(ctx, events, func() (int, error) {
+		confirmed, err := b.publish(ctx, events)
+		switch {
+		case err == nil, errors.Is(err, connector.ErrRejected):
+			b.health.set(jobPublish, nil)
+		case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, connector.ErrFenced):
+			// The caller's wish says nothing about the cluster.
+		default:
+			b.health.set(jobPublish, err)
+		}
+		return confirmed, err
+	})
 }
 
 // doubt has the topics looked at again before the next use, if err says that one
@@ -93,18 +86,24 @@ func (b *Bus) doubt(err error) {
 	}
 }
 
-// enter waits for the turn of a call that uses the producer's state. leave ends
-// the turn.
-func (b *Bus) enter(ctx context.Context) (leave func(), err error) {
+// inTurn calls f, which uses the producer's state for some events, when nobody
+// else does, and makes of its error what a method returns.
+func (b *Bus) inTurn(ctx context.Context, events []connector.Event, f func() (int, error)) (int, error) {
+	if len(events) == 0 {
+		return 0, nil
+	}
 	if b.opts.ReadOnly {
-		return nil, fmt.Errorf("kafka: %w", errReadOnly)
+		return 0, fmt.Errorf("kafka: %w", errReadOnly)
 	}
 	select {
 	case b.turn <- struct{}{}:
-		return func() { <-b.turn }, nil
+		defer func() { <-b.turn }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("kafka: %w", ctx.Err())
+		return 0, fmt.Errorf("kafka: %w", ctx.Err())
 	}
+	n, err := f()
+	b.doubt(err)
+	return n, outcome(ctx, err)
 }
 
 // outcome is what a method returns for err: if ctx has ended it wraps ctx's
@@ -227,20 +226,17 @@ func (b *Bus) publishRun(ctx context.Context, p *partitionState, events []connec
 }
 
 // skipHeld returns how many events at the front the log holds already.
-func (b *Bus) skipHeld(ctx context.Context, p *partitionState, events []connector.Event) (int, error) {
-	n := 0
-	for n < len(events) {
+func (b *Bus) skipHeld(ctx context.Context, p *partitionState, events []connector.Event) (n int, err error) {
+	defer func() {
+		if n > 0 && b.opts.OnDuplicate != nil {
+			b.opts.OnDuplicate(n)
+		}
+	}()
+	for ; n < len(events); n++ {
 		held, err := b.held(ctx, p, events[n])
 		if err != nil || !held {
-			if n > 0 && b.opts.OnDuplicate != nil {
-				b.opts.OnDuplicate(n)
-			}
 			return n, err
 		}
-		n++
-	}
-	if n > 0 && b.opts.OnDuplicate != nil {
-		b.opts.OnDuplicate(n)
 	}
 	return n, nil
 }
