@@ -97,7 +97,7 @@ func carry(ctx context.Context, s *settings, io streams, log *slog.Logger) error
 	}
 
 	openCtx, cancel := context.WithTimeout(ctx, openBudget)
-	b, err := openBusPatiently(openCtx, s, busOptions{
+	b, err := openBus(openCtx, s, busOptions{
 		device: identity.device, out: io.out, log: log, metrics: metrics,
 	})
 	cancel()

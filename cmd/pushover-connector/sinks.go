@@ -6,11 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"path/filepath"
-	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 	"github.com/pushover-connector/pushover-connector/sinks/kafka"
@@ -60,38 +56,6 @@ func openBus(ctx context.Context, s *settings, o busOptions) (*bus, error) {
 		return nil, fmt.Errorf("open sink %s: %w", s.general.Sink, err)
 	}
 	return b, nil
-}
-
-// openBusPatiently opens the configured sink, and tries again until ctx ends
-// while its bus cannot be reached: it may be starting as well.
-func openBusPatiently(ctx context.Context, s *settings, o busOptions) (*bus, error) {
-	pace := backoff.NewExponentialBackOff()
-	pace.MaxInterval = 5 * time.Second
-	for attempt := 1; ; attempt++ {
-		b, err := openBus(ctx, s, o)
-		if err == nil || !unreachable(err) {
-			return b, err
-		}
-		if attempt == 1 {
-			o.log.Warn("the bus cannot be reached yet", slog.Any("error", err))
-		}
-		select {
-		case <-time.After(pace.NextBackOff()):
-		case <-ctx.Done():
-			if errors.Is(err, ctx.Err()) {
-				return nil, err
-			}
-			return nil, fmt.Errorf("%w: %w", ctx.Err(), err)
-		}
-	}
-}
-
-// unreachable reports whether nobody answered, so that nothing is known to be
-// wrong with the settings.
-func unreachable(err error) bool {
-	var dial *net.OpError
-	var name *net.DNSError
-	return errors.As(err, &name) || errors.As(err, &dial) && dial.Op == "dial"
 }
 
 func (o busOptions) state(connected bool, _ string, _ error) {

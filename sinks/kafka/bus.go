@@ -88,7 +88,8 @@ var (
 // topics already hold. When it returns nil, an older connector for the same
 // device can no longer append anything.
 //
-// An error is final for this attempt; the caller may try again. One that wraps
+// It waits until ctx ends for a cluster that takes no connection. Any other error
+// is final for this attempt; the caller may try again. One that wraps
 // [connector.ErrFenced] means that another connector took over in the meantime.
 func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if err := c.Validate(); err != nil {
@@ -120,7 +121,7 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if exposure := c.exposure(); exposure != "" {
 		b.log.Warn("kafka credentials travel in the clear", "detail", exposure)
 	}
-	if err := b.open(ctx); err != nil {
+	if err := b.openReachable(ctx); err != nil {
 		b.wire.close()
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
@@ -128,6 +129,23 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	b.stop = stop
 	b.wg.Go(func() { b.keep(keeper) })
 	return b, nil
+}
+
+// openReachable opens, and tries again while nobody takes the connection: the
+// cluster may be starting as well.
+func (b *Bus) openReachable(ctx context.Context) error {
+	for pause := newPause(backoffMin, backoffMax); ; {
+		err := b.open(ctx)
+		if err == nil || reasonOf(err) != ReasonDial {
+			return err
+		}
+		if pause.current == 0 {
+			b.log.Warn("kafka cannot be reached yet", "error", err)
+		}
+		if ended := sleep(ctx, pause.next()); ended != nil {
+			return fmt.Errorf("%w: %w", ended, err)
+		}
+	}
 }
 
 func (b *Bus) open(ctx context.Context) error {

@@ -1,6 +1,8 @@
 package kafka_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -121,6 +124,46 @@ func topicsOf(t *testing.T, c kafka.Config) []string {
 		}
 	}
 	return out
+}
+
+func TestOpenWaitsForAClusterThatIsNotThereYet(t *testing.T) {
+	port, err := kafkatest.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := configFor([]string{fmt.Sprintf("127.0.0.1:%d", port)})
+	o := optionsFor(t, c)
+	missed := make(chan string, 100)
+	o.OnState = func(connected bool, reason string, _ error) {
+		if !connected {
+			missed <- reason
+		}
+	}
+	opening, giveUp := context.WithCancel(t.Context())
+	opened := make(chan error, 1)
+	try := func(ctx context.Context) {
+		b, err := kafka.Open(ctx, c, o)
+		if err == nil {
+			closeBus(t, b)
+		}
+		opened <- err
+	}
+
+	go try(opening)
+	if reason := <-missed; reason != kafka.ReasonDial {
+		t.Errorf("it waits for reason %q, want %q", reason, kafka.ReasonDial)
+	}
+	giveUp()
+	if err := <-opened; !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("Open, given up: got %v, want the end of its context and the reason", err)
+	}
+
+	go try(waitContext(t))
+	<-missed
+	fake(t, kfake.Ports(port))
+	if err := <-opened; err != nil {
+		t.Errorf("Open, with the cluster there at last: got %v", err)
+	}
 }
 
 func TestOpenSaysWhichFileIsUnusable(t *testing.T) {
