@@ -98,6 +98,12 @@ func readSuccess(body io.Reader) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
+// readStatus reads the document of a call that returns nothing else.
+func readStatus(body io.Reader, _ http.Header) error {
+	_, err := readSuccess(body)
+	return err
+}
+
 func isSuccess(members map[string]json.RawMessage) bool {
 	n, ok := integerOf(members["status"])
 	return ok && n == 1

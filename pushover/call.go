@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -43,7 +44,12 @@ type request struct {
 }
 
 // errAborted ends a request that took too long.
-var errAborted = errors.New("no reply in time")
+var errAborted = abortedError{}
+
+type abortedError struct{}
+
+func (abortedError) Error() string        { return "no reply in time" }
+func (abortedError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
 // A long answer must bring this many bytes within each Timeout, and end within so
 // many Timeouts: else one that trickles would hold its turn, and as a probe all
@@ -53,18 +59,26 @@ const (
 	longestCall  = 20
 )
 
+// usable checks the credentials of a call that needs both parts.
+func (c *Client) usable(op string) error {
+	if err := c.o.Credentials.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
+}
+
 // call sends a request when it may be sent, and does the bookkeeping around it.
 func (c *Client) call(ctx context.Context, rq *request) error {
 	rq.private = append(rq.private, c.o.Credentials.Secret.Reveal(), c.o.Credentials.DeviceID.Reveal())
-	print := c.rejected.fingerprint(rq)
-	if err := c.rejected.lookup(print); err != nil {
+	id := c.rejected.fingerprint(rq)
+	if err := c.rejected.lookup(id); err != nil {
 		return notSent(err)
 	}
-	leave, err := c.link.enter(ctx)
+	leave, err := c.link.enter(ctx, rq.op)
 	if err != nil {
-		return fmt.Errorf("%s: held back to keep the service's limits: %w", rq.op, err)
+		return fmt.Errorf("%s: gave up waiting to send: %w", rq.op, err)
 	}
-	if err := c.rejected.lookup(print); err != nil { // a twin was faster
+	if err := c.rejected.lookup(id); err != nil { // a twin was faster
 		leave(outcome{})
 		return notSent(err)
 	}
@@ -74,46 +88,50 @@ func (c *Client) call(ctx context.Context, rq *request) error {
 
 	refusal := (*APIError)(nil)
 	if errors.As(err, &refusal) && refusal.rejected() {
-		c.rejected.add(print, refusal)
+		c.rejected.add(id, refusal)
 	}
-	leave(outcomeOf(ctx, err))
+	leave(outcomeOf(ctx, rq.op, err))
 	c.report(ctx, RequestInfo{Op: rq.op, Status: status, Duration: took, Err: err})
 	return err
 }
 
 func notSent(e *APIError) error {
-	return fmt.Errorf("not sent again unchanged, last answer: %w", e)
+	return fmt.Errorf("not retried, the same request was rejected before: %w", e)
 }
 
-func outcomeOf(ctx context.Context, err error) outcome {
+func outcomeOf(ctx context.Context, op string, err error) outcome {
 	e := (*APIError)(nil)
 	isAnswer := errors.As(err, &e)
-	var after time.Duration
+	o := outcome{err: err}
 	if isAnswer {
-		after = e.RetryAfter
+		o.retryAfter = e.RetryAfter
 	}
 	switch {
 	case err == nil, errors.Is(err, ErrTooLarge):
-		return outcome{verdict: verdictAnswered}
+		o.verdict = verdictAnswered
 	case errors.Is(err, ErrRateLimited):
-		return outcome{verdictLimited, after}
+		o.verdict = verdictLimited
+	case isAnswer && e.odd():
+		o.verdict = verdictOdd
 	case errors.Is(err, ErrUnavailable):
-		return outcome{verdictTrouble, after}
+		o.verdict = verdictTrouble
 	case isAnswer && e.HTTPStatus == http.StatusNotFound && (e.Op == opIcon || e.Op == opSound):
-		return outcome{verdict: verdictMissing}
+		o.verdict = verdictMissing
 	case isAnswer:
-		return outcome{verdict: verdictRejected}
+		o.verdict = verdictRejected
 	case errors.Is(err, errMessageID):
-		return outcome{verdict: verdictAnswered}
+		o.verdict = verdictAnswered
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return outcome{verdict: verdictLate}
+		o.verdict = verdictLate
+		o.err = &sendError{op: op, text: "no reply before the caller's deadline"}
 	default: // the caller's context was cancelled
-		return outcome{verdict: verdictNone}
+		o.verdict = verdictNone
 	}
+	return o
 }
 
 func (c *Client) report(ctx context.Context, info RequestInfo) {
-	c.log.DebugContext(ctx, "pushover request",
+	c.log.DebugContext(ctx, "request",
 		"op", info.Op, "status", info.Status, "duration", info.Duration, "error", errText(info.Err))
 	if c.o.OnRequest != nil {
 		c.o.OnRequest(info)

@@ -16,18 +16,20 @@ import (
 // It keeps the service's manners whatever the caller does:
 //
 //   - at most two connections to the API, reused; further calls wait for their
-//     turn;
+//     turn, and only downloads and deletions can have both;
 //   - after a failure of the service or no reply, every call waits: 5 seconds at
 //     first, then twice as long each time, with jitter, up to 5 minutes, and then
 //     one call goes ahead as a probe while the others keep waiting; a success
-//     lets all of them go. After 429 the wait is at least a minute, and as long as
-//     the service asks. If a call's own deadline passes before the reply, the
+//     lets all of them go. Calls that somebody waits for try every 10 to 12
+//     seconds, see [Urgent]. After 429 the wait is at least a minute, and as long
+//     as the service asks. If a call's own deadline passes before the reply, the
 //     others wait 5 seconds; cancelling it costs nothing;
-//   - ten rejections in a row count as a failure, since the service blocks who
-//     sends many bad requests; a missing icon or sound is not counted;
-//   - a request that was rejected is not sent again by the same Client: the same
-//     error is returned at once. [Client.WithCredentials] makes a Client that
-//     has forgotten the rejections;
+//   - after ten rejections in a row of one kind of call, such as acknowledgements,
+//     further ones of that kind wait 5 to 30 seconds each, since the service blocks
+//     clients that send many bad requests; a missing icon or sound is not counted;
+//   - a request that was rejected is not sent again by the same Client for an
+//     hour: the same error is returned at once. [Client.WithCredentials] makes a
+//     Client that has forgotten the rejections;
 //   - redirects are not followed, and the User-Agent is on every request.
 //
 // So a call may take long when the service is in trouble. Bound it with its
@@ -78,8 +80,8 @@ func (c Client) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "pushover.Client(%s)", cleanText(c.o.Credentials.DeviceName))
 }
 
-// tlsConfig is made anew for each user: the websocket library and net/http must
-// not share one.
+// tlsConfig returns a new configuration each time: the websocket library and
+// net/http must not share one.
 func tlsConfig(o Options) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs}
 }

@@ -74,8 +74,8 @@ func ParseCredentials(data []byte) (Credentials, error) {
 	return c, nil
 }
 
-// describeJSONError tells the ways apart in which a file goes wrong. The texts of
-// encoding/json would quote from it.
+// describeJSONError says in which way a file is broken. The texts of encoding/json
+// would quote from it.
 func describeJSONError(data []byte, err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -107,7 +107,7 @@ func LoadCredentials(path string) (Credentials, error) {
 	}
 	c, err := ParseCredentials(data)
 	if err != nil {
-		return Credentials{}, fmt.Errorf("%s: %w; log in again to write it anew", path, err)
+		return Credentials{}, fmt.Errorf("%s: %w; log in again to replace it", path, err)
 	}
 	return c, nil
 }

@@ -167,7 +167,7 @@ func TestWhatIsNoMessageListIsRefused(t *testing.T) {
 		"trailing comma": list(`{"id":1},`), "no comma": list(`{"id":1}{"id":2}`), "no colon": list(`{"id" 1}`),
 		"bad escape": list(`{"id":1,"title":"\x"}`), "control character": list("{\"id\":1,\"title\":\"\n\"}"),
 		"bad number": list(`{"id":01}`), "bad literal": list(`{"id":1,"x":nul}`), "too deep": list(`{"id":1,"x":` + deep + `}`),
-		"mismatched": list(`{"id":1,"x":[}]}`), "key is no text": `{1:2}`, "unquoted": `{status:1}`, "empty value": `{"status":,"messages":[]}`,
+		"mismatched": list(`{"id":1,"x":[}]}`), "key is not a string": `{1:2}`, "unquoted": `{status:1}`, "empty value": `{"status":,"messages":[]}`,
 	} {
 		if b, err := pushover.ReadBatch(strings.NewReader(doc), 10, 1<<20); err == nil {
 			t.Errorf("%s: got %v, want an error", name, b)

@@ -13,8 +13,8 @@
 // Three identifiers do nearly everything:
 //
 //   - [New] makes a [Client] for the [Credentials] of a device;
-//   - [Client.Listen] runs until told otherwise and calls a function for each
-//     message, also as [Client.StartListening] beside other work;
+//   - [Client.Listen] runs until its context ends and calls a function for each
+//     message; [Client.StartListening] does so beside other work;
 //   - [Message] is what that function gets.
 //
 // A program that has no credentials yet gets them once, with [Client.Login] and
@@ -25,9 +25,9 @@
 //
 // # What is guaranteed
 //
-//   - Nothing is deleted but by DeleteThrough, and by Listen after its function
-//     accepted a message. A crash in between brings a message again, and never
-//     loses one: deal with a message durably, then delete.
+//   - Only DeleteThrough deletes, and Listen after its function accepted a
+//     message. A crash in between brings a message again and never loses one:
+//     handle a message durably, then delete it.
 //   - Ids are exact 64-bit integers. A batch holds the lowest ids of what the
 //     service sent, sorted, so that deleting through its last never deletes
 //     anything of that download unseen.
@@ -36,8 +36,8 @@
 //   - Unknown members of a message are kept in [Message.Raw], unknown signals of
 //     the stream are handed on and otherwise ignored.
 //   - The service's manners are kept inside the [Client], whatever the caller
-//     does: two connections at most, no rejected request twice, 5 seconds and more
-//     after a failure, Retry-After, a User-Agent everywhere.
+//     does: two connections at most, no rejected request twice in an hour, 5 seconds
+//     and more after a failure, Retry-After, a User-Agent everywhere.
 //   - No error or log line shows the session secret, the device id, a password,
 //     a code, a key, a receipt or a URL with a query. [Secret], [DeviceID] and
 //     [E2EEKey] print as REDACTED wherever fmt, log/slog and encoding/json ask
@@ -52,10 +52,11 @@
 //
 // # Errors
 //
-// Errors answer two questions. What can the user do? The sentinels such as
-// [ErrTwoFactorNeeded] or [ErrSessionRejected] tell, by [errors.Is]. Is it worth
-// waiting? [Retryable] and [RetryAfter] tell. The service's own words are in
-// [*APIError].
+// Errors answer two questions. What can the user do? Match sentinels such as
+// [ErrTwoFactorNeeded] or [ErrSessionRejected] with [errors.Is]. Is it worth
+// waiting? Ask [Retryable] and [RetryAfter]. The service's own words are in
+// [*APIError]. A program that wants to show where things stand, and not only what
+// failed, sets [Options.OnAPIState] and Follower.State.
 //
 // # For users of py_pushover
 //

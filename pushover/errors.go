@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What a caller may have to do something about. Match them with [errors.Is].
+// Errors a caller may have to act on. Match them with [errors.Is].
 var (
 	// ErrTwoFactorNeeded: the account has two-factor login; call Login again
 	// with the current code.
@@ -24,13 +24,14 @@ var (
 	ErrDeviceNameTaken = errors.New("device name is already taken")
 	// ErrDeviceNameInvalid: the name breaks the rule for device names.
 	ErrDeviceNameInvalid = errors.New("device name is not valid: want 1 to 25 letters, digits, _ or -")
-	// ErrSessionRejected: the service does not know the session secret or the
-	// device any more. Nothing helps but a new login or device.
+	// ErrSessionRejected: the service no longer accepts the session secret or the
+	// device. Only a new login helps, or a new or re-enabled device:
+	// [APIError.Refused] says which.
 	ErrSessionRejected = errors.New("session secret or device not accepted")
 	// ErrRateLimited: too many requests. See [RetryAfter].
 	ErrRateLimited = errors.New("too many requests")
-	// ErrUnavailable: no usable answer came, so nothing is known about the
-	// request but that it may be tried again. See [RetryAfter].
+	// ErrUnavailable: there was no usable answer. The request may or may not have
+	// been carried out, and may be tried again. See [RetryAfter].
 	ErrUnavailable = errors.New("service not available")
 	// ErrTooLarge: an answer, a message or a frame is larger than allowed.
 	ErrTooLarge = errors.New("larger than allowed")
@@ -38,11 +39,11 @@ var (
 	// brought already: they were not deleted.
 	ErrStalled = errors.New("no progress: messages downloaded again were not deleted")
 	// ErrLoginNeeded: the stream said E. The secret is invalid or the device
-	// is disabled, for instance for want of a licence. Do not reconnect
-	// before the user has seen to it.
+	// is disabled, for instance because the licence is missing. Do not reconnect
+	// until the user has fixed that.
 	ErrLoginNeeded = errors.New("login needed, or device disabled")
-	// ErrTakenOver: the stream said A. The device logged in from elsewhere;
-	// reconnecting would evict that session in turn, for ever.
+	// ErrTakenOver: the stream said A. The device logged in from elsewhere.
+	// Reconnecting would evict that session, which would evict this one, for ever.
 	ErrTakenOver = errors.New("device was taken over by another session")
 	// ErrSilent: the stream gave no sign of life for [Options.Silence].
 	ErrSilent = errors.New("stream is silent")
@@ -51,14 +52,14 @@ var (
 	ErrUndecryptable = errors.New("message cannot be decrypted")
 )
 
-// An APIError is an answer of the service that is not success. Its text holds
-// no secret: whatever the service repeats of a request's secrets is redacted.
+// An APIError is an answer of the service other than success. Its text contains
+// no secret: any secret of the request that the service repeats is redacted.
 type APIError struct {
 	Op         string              // login, register, messages, delete, acknowledge, icon, sound or stream
-	HTTPStatus int                 // 200 if the document alone tells of the failure
-	Errors     []string            // what the service says, for people
+	HTTPStatus int                 // 200 if only the document reports the failure
+	Errors     []string            // the service's own words, for people
 	Fields     map[string][]string // the same by parameter; "invalid" when only named
-	RequestID  string              // to be quoted to the service's support
+	RequestID  string              // to quote to the service's support
 	RetryAfter time.Duration       // as the service asked; 0 if it did not
 
 	codeSent bool   // a login with a two-factor code
@@ -92,96 +93,6 @@ func (e *APIError) Error() string {
 // Is matches the sentinel errors of this package.
 func (e *APIError) Is(target error) bool { return target != nil && target == e.kind() }
 
-// kind is the sentinel that tells what the caller can do about e, nil if there
-// is nothing but to read the text.
-func (e *APIError) kind() error {
-	switch {
-	case e.HTTPStatus == http.StatusTooManyRequests:
-		return ErrRateLimited
-	case e.trouble != "", e.HTTPStatus >= 500:
-		return ErrUnavailable
-	}
-	switch e.Op {
-	case opLogin:
-		return e.loginKind()
-	case opRegister:
-		if e.names("name") {
-			return e.nameKind()
-		}
-		return e.sessionKind()
-	case opMessages, opDelete, opAcknowledge:
-		return e.sessionKind()
-	default:
-		return nil
-	}
-}
-
-// loginKind follows https://pushover.net/api/client#login: 412 asks for a code.
-// What a wrong code gets is not documented; 412 again is the likeliest.
-func (e *APIError) loginKind() error {
-	switch {
-	case e.HTTPStatus == http.StatusPreconditionFailed && !e.codeSent:
-		return ErrTwoFactorNeeded
-	case e.HTTPStatus == http.StatusPreconditionFailed, e.codeSent && e.names("twofa"):
-		return ErrTwoFactorWrong
-	default:
-		return ErrLoginRefused
-	}
-}
-
-// nameKind can tell a taken name from a malformed one by the text alone:
-// "has already been taken".
-func (e *APIError) nameKind() error {
-	for _, t := range slices.Concat(e.Fields["name"], e.Errors) {
-		if strings.Contains(t, "taken") {
-			return ErrDeviceNameTaken
-		}
-	}
-	return ErrDeviceNameInvalid
-}
-
-// sessionKind says whether the service rejects the session and not some other
-// parameter. An answer that names nothing rejects the session if the request
-// carried little else, or if the status says so.
-func (e *APIError) sessionKind() error {
-	switch e.HTTPStatus {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-	default:
-		return nil
-	}
-	if e.names("secret") || e.names("device") || e.names("device_id") || e.names("user") {
-		return ErrSessionRejected
-	}
-	if e.names("message") || e.names("receipt") {
-		return nil
-	}
-	if e.Op == opMessages || e.Op == opDelete ||
-		e.HTTPStatus == http.StatusUnauthorized || e.HTTPStatus == http.StatusForbidden {
-		return ErrSessionRejected
-	}
-	return nil
-}
-
-// names reports whether the service blames the parameter: by key, or as the
-// first word of a sentence.
-func (e *APIError) names(field string) bool {
-	if _, ok := e.Fields[field]; ok {
-		return true
-	}
-	return slices.ContainsFunc(e.Errors, func(t string) bool {
-		word, _, _ := strings.Cut(strings.TrimSpace(t), " ")
-		return strings.EqualFold(word, field)
-	})
-}
-
-// rejected reports whether the service understood the request and refused it,
-// so that it must not be sent again unchanged
-// (https://pushover.net/api#friendly).
-func (e *APIError) rejected() bool {
-	k := e.kind()
-	return !errors.Is(k, ErrRateLimited) && !errors.Is(k, ErrUnavailable)
-}
-
 // A sendError says why there is no answer, or only part of one. Its text is free
 // of the request's secrets; cause is nil if the cause's own text is not.
 type sendError struct {
@@ -195,8 +106,9 @@ func (e *sendError) Is(target error) bool { return target == ErrUnavailable }
 
 // Retryable reports whether the same call may succeed later without any change:
 // the service was unreachable, failed, made no sense, closed the stream or asked
-// for patience. A rejected request, a cancelled context and an answer beyond
-// the limits are not retryable.
+// for patience, or something on the way answered in its place (a proxy, a captive
+// portal). A rejected request, a cancelled context and an answer beyond the limits
+// are not retryable.
 func Retryable(err error) bool {
 	var closed *CloseError
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrRateLimited) ||

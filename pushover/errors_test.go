@@ -117,15 +117,33 @@ func TestMeaningOfAnswers(t *testing.T) {
 		{"secret invalid", register, 400, `{"status":0,"errors":{"secret":["is invalid"]}}`, pushover.ErrSessionRejected},
 		{"too many devices", register, 400, `{"status":0,"errors":{},"message":"too many devices"}`, nil},
 		{"device without id", register, 200, `{"status":1}`, pushover.ErrUnavailable},
-		{"download refused", download, 400, `{"status":0}`, pushover.ErrSessionRejected},
+		{"too many devices, 409", register, 409, `{"status":0,"errors":["too many devices"]}`, nil},
+		{"download refused", download, 400, `{"status":0}`, pushover.ErrUnavailable},
+		{"download refused, 401", download, 401, `{"status":0}`, pushover.ErrSessionRejected},
+		{"download refused, 403", download, 403, `{"status":0}`, pushover.ErrSessionRejected},
 		{"download refused, 404", download, 404, `{"status":0,"device_id":"invalid"}`, pushover.ErrSessionRejected},
-		{"download refused, 422", download, 422, `{"status":0}`, nil},
+		{"download refused, 404 unnamed", download, 404, `{"status":0}`, pushover.ErrUnavailable},
+		{"download refused, 422", download, 422, `{"status":0}`, pushover.ErrUnavailable},
 		{"download refused, 404 HTML", download, 404, `<html>`, pushover.ErrUnavailable},
+		{"download, status 0 with 200", download, 200, `{"status":0,"errors":["please try again"]}`, pushover.ErrUnavailable},
+		{"download, 200 that blames", download, 200, `{"status":0,"secret":"invalid"}`, pushover.ErrUnavailable},
+		{"download, 408", download, 408, `{"status":0,"errors":["request timeout"]}`, pushover.ErrUnavailable},
+		{"download, 409", download, 409, `{"status":0,"errors":["conflict"]}`, pushover.ErrUnavailable},
+		{"download, 423", download, 423, `{"status":0,"errors":["device is locked"]}`, pushover.ErrUnavailable},
+		{"download has no parameter message", download, 400, `{"status":0,"errors":["message queue is busy"]}`, pushover.ErrUnavailable},
 		{"message invalid", remove, 400, `{"status":0,"message":"invalid"}`, nil},
-		{"device gone", remove, 404, `{"status":0}`, pushover.ErrSessionRejected},
+		{"message invalid in words", remove, 400, `{"status":0,"errors":["message is invalid"]}`, nil},
+		{"deletion refused", remove, 404, `{"status":0}`, pushover.ErrUnavailable},
+		{"deletion refused, 403", remove, 403, `{"status":0}`, pushover.ErrSessionRejected},
+		{"deletion, 409", remove, 409, `{"status":0,"message":"invalid"}`, pushover.ErrUnavailable},
 		{"receipt unknown", ack, 404, `{"status":0,"receipt":"invalid"}`, nil},
 		{"receipt unknown, unnamed", ack, 404, `{"status":0,"errors":["not found"]}`, nil},
-		{"acknowledge forbidden", ack, 403, `{"status":0}`, pushover.ErrSessionRejected},
+		{"receipt of somebody else", ack, 403, `{"status":0,"errors":["receipt is not yours"]}`, nil},
+		{"acknowledge forbidden", ack, 403, `{"status":0}`, nil},
+		{"acknowledge refused", ack, 400, `{"status":0}`, nil},
+		{"acknowledge, 401", ack, 401, `{"status":0}`, pushover.ErrSessionRejected},
+		{"acknowledge, 409", ack, 409, `{"status":0,"errors":["conflict, try again"]}`, pushover.ErrUnavailable},
+		{"acknowledge, status 0 with 200", ack, 200, `{"status":0,"errors":["temporarily unavailable"]}`, pushover.ErrUnavailable},
 		{"acknowledge, secret", ack, 400, `{"status":0,"secret":"invalid"}`, pushover.ErrSessionRejected},
 		{"acknowledge, secret in words", ack, 400, `{"status":0,"errors":["Secret is invalid"]}`, pushover.ErrSessionRejected},
 		{"rate limit without body", ack, 429, ``, pushover.ErrRateLimited},
@@ -143,6 +161,31 @@ func TestMeaningOfAnswers(t *testing.T) {
 		}
 		if got, want := pushover.Retryable(err), errors.Is(tc.want, pushover.ErrUnavailable) || errors.Is(tc.want, pushover.ErrRateLimited); got != want {
 			t.Errorf("%s: Retryable = %v, want %v", tc.name, got, want)
+		}
+	}
+}
+
+// What mends a refused secret, a new login, does not mend a device.
+func TestRefusalSaysWhichPartOfTheCredentials(t *testing.T) {
+	for _, tc := range []struct {
+		status   int
+		body     string
+		refused  string
+		disabled bool
+	}{
+		{400, `{"status":0,"secret":"invalid","errors":["secret is invalid"]}`, pushover.RefusedSecret, false},
+		{400, `{"status":0,"errors":{"secret":["is invalid"]}}`, pushover.RefusedSecret, false},
+		{400, `{"status":0,"device_id":"invalid","errors":["device_id is invalid"]}`, pushover.RefusedDevice, false},
+		{403, `{"status":0,"device_id":"invalid","errors":["device_id is disabled"]}`, pushover.RefusedDevice, true},
+		{403, `{"status":0,"errors":{"device":["has been Disabled"]}}`, pushover.RefusedDevice, true},
+		{403, `{"status":0,"errors":["disabled"]}`, "", false},
+		{409, `{"status":0,"device_id":"invalid","errors":["device_id is disabled"]}`, "", false},
+	} {
+		var e *pushover.APIError
+		if err := answered(t, tc.status, nil, tc.body, download); !errors.As(err, &e) {
+			t.Errorf("%s: got %v, want an APIError", tc.body, err)
+		} else if e.Refused() != tc.refused || e.Disabled() != tc.disabled {
+			t.Errorf("%d %s: got Refused %q, Disabled %v, want %q, %v", tc.status, tc.body, e.Refused(), e.Disabled(), tc.refused, tc.disabled)
 		}
 	}
 }

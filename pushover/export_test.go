@@ -21,3 +21,10 @@ const (
 	MaxRemembered = maxRemembered
 	SafetySync    = safetySync
 )
+
+// Untold is how many states of the REST side are kept to be reported.
+func (c *Client) Untold() int {
+	c.link.gate.mu.Lock()
+	defer c.link.gate.mu.Unlock()
+	return len(c.link.gate.untold)
+}

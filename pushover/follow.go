@@ -36,13 +36,14 @@ const (
 
 // A StreamState is reported at every change.
 type StreamState struct {
-	Phase   Phase
-	Reason  string    // when waiting or connecting: why the last stream ended, "" at first
-	Err     error     // of the last stream or attempt; may be nil
-	RetryAt time.Time // when waiting
+	Phase    Phase
+	Reason   string    // when waiting or connecting: why the last stream ended, "" at first
+	Err      error     // of the last stream or attempt, without secrets; may be nil
+	RetryAt  time.Time // when waiting; it may come earlier, see [Client.Follow]
+	Attempts int       // failures since the last signal; reload and sleep do not count
 }
 
-// A Follower is told what [Client.Follow] sees. Its functions are called by one
+// A Follower receives what [Client.Follow] sees. Its functions are called by one
 // goroutine, one at a time, and must not block.
 type Follower struct {
 	// Wake asks for a full download: after every login on a stream, since
@@ -68,12 +69,20 @@ const defaultStable = time.Minute
 //
 //   - after R, and after a stream that held for Follower.Stable, within 1 to 5 s
 //     at random, since the service sends R to many clients at once;
-//   - otherwise after 5 to 10 s, then twice as long each time up to 5 minutes;
+//   - after no reply, a failure of the service (5xx), silence and a stream that was
+//     closed, after 5 to 10 s at first and up to 13 s later, so that a message is
+//     not late after an outage of any length;
+//   - otherwise, as after another HTTP answer in place of a stream, after 5 to
+//     10 s, then twice as long each time up to 5 minutes;
+//   - within 0.5 to 2 s, but not sooner than 5 s after its last attempt, when a
+//     REST call succeeds after a failure: the outage is likely to be over for both;
 //   - at once when this machine wakes up from sleep;
 //   - but never before the service's Retry-After is over.
 //
 // After sleep and silence the idle REST connections are closed too: they are as
 // likely to be dead as the stream was.
+//
+// What goes wrong is reported to Follower.State and not logged.
 //
 // The signals of a stream that has been given up are not looked at: an A for
 // the old one, displaced by our own new one, means nothing.
@@ -89,16 +98,21 @@ func (c *Client) follow(ctx context.Context, f Follower, wall func() time.Time) 
 	if f.Wake == nil {
 		f.Wake = func() {}
 	}
-	r := follower{Client: c, Follower: f, wall: wall, pause: newPause(), log: troubleLog{log: c.log, what: "stream"}}
+	wake := f.Wake
+	f.Wake = func() {
+		c.link.gate.urge()
+		wake()
+	}
+	r := follower{Client: c, Follower: f, wall: wall, pause: newPause()}
 	return r.run(ctx)
 }
 
 type follower struct {
 	*Client
 	Follower
-	wall  func() time.Time
-	pause pause
-	log   troubleLog
+	wall     func() time.Time
+	pause    pause
+	attempts int
 }
 
 // An ending is why a stream is over.
@@ -127,9 +141,12 @@ func (r *follower) run(ctx context.Context) error {
 		if last.reason == ReasonSleep {
 			continue
 		}
-		r.log.failed(ctx, last.reason, last.err)
+		if last.reason != ReasonReload {
+			r.attempts++
+		}
 		r.state(StreamState{Phase: PhaseWaiting, Reason: last.reason, Err: last.err, RetryAt: time.Now().Add(wait)})
-		if r.rest(ctx, wait, asked) {
+		eager := asked == 0 && !last.lasting()
+		if r.rest(ctx, wait, asked, eager) {
 			r.link.transport.CloseIdleConnections()
 			last.reason, last.err = ReasonSleep, nil
 		}
@@ -150,19 +167,43 @@ func retryAfterOf(err error) time.Duration {
 
 func (r *follower) state(s StreamState) {
 	if r.State != nil {
+		s.Attempts = r.attempts
 		r.State(s)
 	}
 }
 
 // rest waits for d. If the machine sleeps meanwhile, it returns true when asked is
-// over by the wall clock, which went on during the sleep.
-func (r *follower) rest(ctx context.Context, d, asked time.Duration) (slept bool) {
+// over by the wall clock, which went on during the sleep. If eager, the end of
+// trouble on the REST side ends the wait.
+func (r *follower) rest(ctx context.Context, d, asked time.Duration, eager bool) (slept bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if eager {
+		reopened := r.link.gate.reopened()
+		go func() {
+			defer cancel()
+			cutShort(ctx, reopened)
+		}()
+	}
 	allowed := r.wall().Round(0).Add(asked)
 	for d > 0 && r.sleep(ctx, d) {
 		slept = true
 		d = allowed.Sub(r.wall().Round(0))
 	}
 	return slept
+}
+
+// cutShort returns when the REST side has recovered, a moment later at random
+// since many clients see it at once, and not too soon after the last attempt, which
+// ended just now.
+func cutShort(ctx context.Context, reopened <-chan struct{}) {
+	last := time.Now()
+	select {
+	case <-ctx.Done():
+		return
+	case <-reopened:
+	}
+	wait(ctx, max(between(500*time.Millisecond, 2*time.Second), minRetry-time.Since(last)))
 }
 
 // sleep waits; it returns true at once when the machine has slept.
@@ -185,7 +226,7 @@ func (r *follower) session(ctx context.Context) ending {
 		slept <- woke
 		_ = s.Close() // ends listen
 	}()
-	end := r.listen(ctx, s)
+	end := r.listen(s)
 	stop()
 	if <-slept && !errors.Is(end.err, ErrLoginNeeded) && !errors.Is(end.err, ErrTakenOver) {
 		end = ending{reason: ReasonSleep, held: true}
@@ -194,7 +235,7 @@ func (r *follower) session(ctx context.Context) ending {
 	return end
 }
 
-func (r *follower) listen(ctx context.Context, s *Stream) ending {
+func (r *follower) listen(s *Stream) ending {
 	start := time.Now()
 	var lastSignal time.Time
 	r.state(StreamState{Phase: PhaseConnected})
@@ -206,7 +247,7 @@ func (r *follower) listen(ctx context.Context, s *Stream) ending {
 		}
 		first := lastSignal.IsZero()
 		if first {
-			r.log.recovered(ctx)
+			r.attempts = 0
 			r.state(StreamState{Phase: PhaseLive})
 		}
 		lastSignal = time.Now()

@@ -171,11 +171,11 @@ func TestBackOffGrowsUntilAConnectionHasHeld(t *testing.T) {
 		_ = f.stop()
 		_, waits := f.waits()
 		limit := 10 * time.Second
-		for i, got := range waits[:9] { // eight refusals, and one connection that did not hold
-			if got < limit/2 || got > limit {
-				w.Errorf("wait %d: got %s, want %s to %s", i, got, limit/2, limit)
+		for i, got := range waits[:9] { // eight failures, and one connection that did not hold
+			if got < 5*time.Second || got > limit {
+				w.Errorf("wait %d: got %s, want 5 s to %s", i, got, limit)
 			}
-			limit = min(2*limit, 5*time.Minute)
+			limit = 13 * time.Second
 		}
 		if got := waits[9]; got < time.Second || got >= 5*time.Second {
 			w.Errorf("after a connection that held: got %s, want 1 to 5 s", got)
@@ -184,6 +184,26 @@ func TestBackOffGrowsUntilAConnectionHasHeld(t *testing.T) {
 			w.Errorf("after one that did not: got %s, want the ladder from its start", got)
 		}
 	})
+}
+
+// Somebody is there who does not want us.
+func TestRefusedHandshakesGrowRare(t *testing.T) {
+	for _, status := range []int{401, 403, 404, 410} {
+		simulate(t, pushovertest.Options{}, func(w *world) {
+			w.sim.Fault(pushovertest.Fault{On: "stream", Status: status, Count: 8})
+			f := w.follow(nil)
+			w.untilLogins(1)
+			_ = f.stop()
+			_, waits := f.waits()
+			limit := 10 * time.Second
+			for i, got := range waits {
+				if got < limit/2 || got > limit {
+					w.Errorf("%d: wait %d: got %s, want %s to %s", status, i, got, limit/2, limit)
+				}
+				limit = min(2*limit, 5*time.Minute)
+			}
+		})
+	}
 }
 
 func TestReasonsOfReconnecting(t *testing.T) {
@@ -284,18 +304,28 @@ func TestFollowEndsPromptlyInEveryPhase(t *testing.T) {
 	}
 }
 
-func TestTroubleIsLoggedWhenItChangesNotEveryTime(t *testing.T) {
+// A program logs what it does with the states, and nothing twice.
+func TestFollowReportsTroubleAndDoesNotLogIt(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
-		w.sim.Fault(pushovertest.Fault{On: "stream", Status: 502, Count: 6})
+		w.sim.Fault(pushovertest.Fault{On: "stream", Status: 502, Count: 3})
 		f := w.follow(nil)
 		w.untilLogins(1)
-		time.Sleep(31 * time.Second)
+		w.sim.Signal("", "R") // is not a failure
+		w.untilLogins(2)
+		w.sim.Signal("", "#")
+		w.sim.CloseStreams("", 1001, "")
+		w.untilLogins(3)
 		_ = f.stop()
-		if got := strings.Count(w.log.String(), "will retry"); got != 1 {
-			w.Errorf("got %d lines about trouble, want 1:\n%s", got, w.log)
+		var attempts []int
+		for _, s := range f.states {
+			attempts = append(attempts, s.Attempts)
 		}
-		if !strings.Contains(w.log.String(), "recovered") || !strings.Contains(w.log.String(), "failures=6") {
-			w.Errorf("want the recovery with its count in the log:\n%s", w.log)
+		// connecting and waiting; then connected, live and waiting each time
+		if want := []int{0, 1, 1, 2, 2, 3, 3, 3, 0, 0, 0, 0, 0, 1, 1, 1}; !slices.Equal(attempts, want) {
+			w.Errorf("attempts: got %v, want %v", attempts, want)
+		}
+		if strings.Contains(w.log.String(), "level=WARN") || strings.Contains(w.log.String(), "level=INFO") {
+			w.Errorf("got a log of\n%s, want debug lines at most", w.log)
 		}
 	})
 }

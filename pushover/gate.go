@@ -8,158 +8,156 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// A verdict is what a finished request says about the service.
-type verdict int
-
-const (
-	verdictNone     verdict = iota // the caller gave up: nothing is known
-	verdictLate                    // no reply before the caller's own deadline
-	verdictAnswered                // success
-	verdictMissing                 // the service is well and has no such file
-	verdictRejected                // the service is well and did not like the request
-	verdictTrouble                 // it is not well
-	verdictLimited                 // it wants to be left alone
-)
-
-type outcome struct {
-	verdict    verdict
-	retryAfter time.Duration
-}
-
-// maxRejections in a row close the gate as trouble does: the service blocks an
-// address that sends many bad requests within minutes
-// (https://pushover.net/api#friendly).
-const maxRejections = 10
-
 // A gate holds requests back while the service is in trouble. Closed, it lets
 // one request through when the wait is over; if that succeeds it opens, else
-// it stays closed for longer.
+// it stays closed for longer. For each operation it has a brake besides.
 type gate struct {
-	mu       sync.Mutex
-	closed   bool
-	probing  bool
-	until    time.Time     // when closed, the earliest time for a probe
-	changed  chan struct{} // closed and replaced at every change
-	rejected int           // rejections in a row
-	ladder   *backoff.ExponentialBackOff
+	mu      sync.Mutex // unlocked by unlock where something may have changed
+	closed  bool
+	probing bool
+	until   time.Time // when closed, the earliest time for a probe
+	soon    time.Time // the same for an urgent one
+	failed  string    // the operation that failed last
+	ladder  *backoff.ExponentialBackOff
+	quick   *backoff.ExponentialBackOff // the same for urgent ones
+	urges   int                         // so often somebody asked for a download
+	served  int                         // and so many of them were over when the queue was last seen empty
+	opened  chan struct{}               // closed and replaced when the gate opens
+	brakes  map[string]*brake
+	callers map[*caller]struct{} // who have not passed yet
+	changed chan struct{}        // closed and replaced at every change
+
+	err      error // the last failure
+	attempts int   // failures in a row
+	hurried  bool  // the last one was of an urgent call, and its caller is likely to come back
+
+	report  func(APIState) // may be nil
+	told    APIState
+	untold  []APIState
+	telling bool // a goroutine is at it
 }
 
-func newGate() *gate {
-	return &gate{changed: make(chan struct{}), ladder: newLadder()}
+// A caller wants to pass the gate.
+type caller struct {
+	op     string
+	urgent bool
+	sure   bool      // its operation's brake does not concern it
+	probe  bool      // it passed, as a probe
+	at     time.Time // when it passed
 }
 
-// newLadder gives 5 to 10 s, then about twice as much each time up to 5 minutes.
-func newLadder() *backoff.ExponentialBackOff {
+func newGate(report func(APIState)) *gate {
+	return &gate{
+		report: report, told: APIState{Open: true},
+		changed: make(chan struct{}), opened: make(chan struct{}),
+		ladder: newLadder(maxRetry), quick: newQuickLadder(),
+		brakes: make(map[string]*brake), callers: make(map[*caller]struct{}),
+	}
+}
+
+// newLadder gives 5 to 10 s, then about twice as much each time up to longest.
+func newLadder(longest time.Duration) *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{
 		InitialInterval:     minRetry * 3 / 2,
 		RandomizationFactor: 1. / 3,
 		Multiplier:          2,
-		MaxInterval:         maxRetry * 3 / 4,
+		MaxInterval:         longest * 3 / 4,
 	}
 }
 
-// enter waits until a request may be sent. probe must be handed to leave.
-func (g *gate) enter(ctx context.Context) (probe bool, err error) {
-	if err := context.Cause(ctx); err != nil {
-		return false, err
+// brake returns the operation's own. g.mu is held.
+func (g *gate) brake(op string) *brake {
+	b := g.brakes[op]
+	if b == nil {
+		b = newBrake()
+		g.brakes[op] = b
 	}
-	for {
-		g.mu.Lock()
-		wait := time.Until(g.until)
-		if !g.closed || wait <= 0 && !g.probing {
-			g.probing = g.closed
-			probe = g.closed
-			g.mu.Unlock()
-			return probe, nil
-		}
-		changed, probing := g.changed, g.probing
-		g.mu.Unlock()
-		if err := waitForGate(ctx, changed, probing, wait); err != nil {
-			return false, err
-		}
-	}
+	return b
 }
 
-// waitForGate returns when the gate is worth another look.
-func waitForGate(ctx context.Context, changed <-chan struct{}, probing bool, wait time.Duration) error {
+// join announces a caller, who must then pass by try, or quit.
+func (g *gate) join(op string, urgent, sure bool) *caller {
+	g.mu.Lock()
+	defer g.unlock()
+	c := &caller{op: op, urgent: urgent, sure: sure}
+	g.callers[c] = struct{}{}
+	return c
+}
+
+func (g *gate) quit(c *caller) {
+	g.mu.Lock()
+	defer g.unlock()
+	delete(g.callers, c)
+	g.announce()
+}
+
+// A hold says when a caller that may not pass should try again: after a time
+// (never if 0), or when something changed.
+type hold struct {
+	after   time.Duration
+	changed <-chan struct{}
+}
+
+// try passes the gate, or says when to try again.
+func (g *gate) try(c *caller) (h hold, passed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wait := g.due(c)
+	switch {
+	case wait > 0:
+		return hold{wait, g.changed}, false
+	case g.closed && (g.probing || g.yields(c)):
+		return hold{0, g.changed}, false
+	}
+	c.at, c.probe = time.Now(), g.closed
+	g.probing = g.closed
+	delete(g.callers, c)
+	return hold{}, true
+}
+
+// yields reports whether the probe should be another operation's: the one that
+// failed last is the likeliest to fail again, and would keep the others waiting.
+func (g *gate) yields(c *caller) bool {
+	if c.op != g.failed {
+		return false
+	}
+	for other := range g.callers {
+		if other.op != c.op && g.due(other) <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// due returns how long a caller must wait, a probe under way apart.
+func (g *gate) due(c *caller) time.Duration {
+	wait := time.Duration(0)
+	if !c.sure {
+		wait = time.Until(g.brake(c.op).until)
+	}
+	if g.closed {
+		wait = max(wait, time.Until(g.opensFor(c)))
+	}
+	return wait
+}
+
+func (h hold) wait(ctx context.Context) error {
 	var over <-chan time.Time
-	if !probing {
-		t := time.NewTimer(wait)
+	if h.after > 0 {
+		t := time.NewTimer(h.after)
 		defer t.Stop()
 		over = t.C
 	}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-changed:
+	case <-h.changed:
 	case <-over:
 	}
 	return nil
 }
 
-// leave records what a request found out.
-func (g *gate) leave(probe bool, o outcome) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if probe {
-		g.probing = false
-		defer g.announce()
-	}
-	switch o.verdict {
-	case verdictNone:
-		if probe { // it may have been sent, so the next one must keep its distance
-			g.closeFor(minRetry)
-		}
-	case verdictLate: // how long the caller would wait says little, so no more than the least
-		g.closeFor(minRetry)
-	case verdictMissing:
-		if probe {
-			g.open()
-		}
-	case verdictAnswered:
-		g.rejected = 0
-		// Without having probed, a success is older than the trouble.
-		if probe || !g.closed {
-			g.open()
-		}
-	case verdictRejected:
-		g.rejected++
-		if g.rejected >= maxRejections {
-			g.trouble(probe, 0)
-		} else if probe {
-			g.open()
-		}
-	case verdictTrouble:
-		g.trouble(probe, o.retryAfter)
-	case verdictLimited:
-		g.trouble(probe, max(o.retryAfter, minRateLimit))
-	}
-}
-
-// open lets everything through. Who waits must be told by announce.
-func (g *gate) open() {
-	g.closed = false
-	g.ladder.Reset()
-}
-
-// trouble closes the gate. Requests that were under way when it closed say
-// nothing new, and make the wait no longer than the distance from them demands.
-func (g *gate) trouble(probe bool, atLeast time.Duration) {
-	wait := minRetry
-	if probe || !g.closed {
-		wait = g.ladder.NextBackOff()
-	}
-	g.closeFor(max(wait, atLeast))
-}
-
-func (g *gate) closeFor(d time.Duration) {
-	if t := time.Now().Add(d); !g.closed || t.After(g.until) {
-		g.until = t
-	}
-	g.closed = true
-	g.announce()
-}
-
+// announce makes everybody who is held try again.
 func (g *gate) announce() {
 	close(g.changed)
 	g.changed = make(chan struct{})

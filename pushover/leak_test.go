@@ -178,6 +178,7 @@ func checkLeaks(t *testing.T, o pushover.Options) {
 	o.Credentials = pushover.Credentials{Secret: leakSecret, DeviceID: leakDevice, DeviceName: "nas-1"}
 	o.Timeout = 50 * time.Millisecond
 	var seen []string
+	o.OnAPIState = func(s pushover.APIState) { seen = append(seen, unwrapped(s.Err)...) }
 	o.OnRequest = func(i pushover.RequestInfo) { seen = append(seen, fmt.Sprintf("%+v", i)) }
 	for op, call := range calls {
 		c := mustNew(t, o)

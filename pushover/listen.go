@@ -19,9 +19,9 @@ const (
 // Listen is a whole receiving program: it follows the stream, downloads, calls
 // handle for each message, oldest first and one at a time, and deletes what
 // handle accepted by returning nil. It returns ctx's cause when ctx ends,
-// [ErrLoginNeeded], [ErrTakenOver] or [ErrSessionRejected] when the user has to see
-// to something, and any other error that waiting cannot cure, such as
-// [ErrTooLarge]. Outages it sits out.
+// [ErrLoginNeeded], [ErrTakenOver] or [ErrSessionRejected] when the user has to do
+// something, and any other error that waiting cannot cure, such as
+// [ErrTooLarge]. It sits outages out, and logs them.
 //
 // A message is deleted only after handle accepted it, and handle sees every
 // message at least once. It sees one again if the program ended before the
@@ -85,12 +85,15 @@ func (c *Client) listenUntil(run, ctx context.Context, handle func(context.Conte
 	l := &listener{
 		Client: c, handle: handle, ctx: ctx,
 		wake: make(chan struct{}, 1), handled: make(map[MessageID]bool),
-		ladder: newLadder(), log: troubleLog{log: c.log, what: "listen"},
+		ladder:    newLadder(maxRetry),
+		stream:    trouble{log: c.log, activity: "stream"},
+		downloads: trouble{log: c.log, activity: "download"},
+		handling:  trouble{log: c.log, activity: "handling"},
 	}
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
-		cancel(c.Follow(run, Follower{Wake: l.wakeUp, Signal: l.signal})) // becomes the cause l.run returns
+		cancel(c.Follow(run, Follower{Wake: l.wakeUp, Signal: l.signal, State: l.streamState})) // becomes the cause l.run returns
 	}()
 	defer func() { // also when the handler panics
 		cancel(nil)
@@ -108,7 +111,10 @@ type listener struct {
 
 	handled map[MessageID]bool // accepted, and still on the server when last seen
 	ladder  *backoff.ExponentialBackOff
-	log     troubleLog
+
+	stream    trouble // of Follow's goroutine
+	downloads trouble
+	handling  trouble
 }
 
 func (l *listener) wakeUp() {
@@ -121,6 +127,15 @@ func (l *listener) wakeUp() {
 func (l *listener) signal(s Signal) {
 	if s == SignalMessage {
 		l.called.Store(true)
+	}
+}
+
+func (l *listener) streamState(s StreamState) {
+	switch {
+	case s.Phase == PhaseLive:
+		l.stream.recovered(l.ctx)
+	case s.Phase == PhaseWaiting && s.Attempts > 0:
+		l.stream.failed(l.ctx, s.Reason, s.Err, time.Until(s.RetryAt))
 	}
 }
 
@@ -143,7 +158,8 @@ func (l *listener) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err == nil:
-			l.log.recovered(ctx)
+			l.downloads.recovered(ctx)
+			l.handling.recovered(ctx)
 			l.ladder.Reset()
 			if called && n == 0 { // the signal may run ahead of its message
 				next = between(time.Second, 2*time.Second)
@@ -151,14 +167,28 @@ func (l *listener) run(ctx context.Context) error {
 		case !errors.Is(err, errLater) && !errors.Is(err, ErrStalled) && !Retryable(err):
 			return err
 		default:
-			l.log.failed(ctx, "", err)
-			if !wait(ctx, max(l.ladder.NextBackOff(), RetryAfter(err))) {
+			if !wait(ctx, l.failed(ctx, err)) {
 				return context.Cause(ctx)
 			}
 			next = 0
 		}
 		timer.Reset(next)
 	}
+}
+
+// failed logs what went wrong and returns how long to wait. For the service's
+// trouble that is the least, since the gate holds the next call back as well.
+func (l *listener) failed(ctx context.Context, err error) time.Duration {
+	pause := RetryAfter(err)
+	if errors.Is(err, errLater) || errors.Is(err, ErrStalled) {
+		pause = max(pause, l.ladder.NextBackOff())
+	}
+	what := &l.downloads
+	if errors.Is(err, errLater) {
+		what = &l.handling
+	}
+	what.failed(ctx, reasonToRepeat(err), err, max(pause, time.Until(l.APIState().RetryAt)))
+	return pause
 }
 
 // wait returns false if ctx ends first.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -408,6 +409,50 @@ func TestLongBatchIsDeletedInPortions(t *testing.T) {
 		w.stopListening(l)
 		if left["5"] != 30 || left["7"] != 25 || left["30"] > 6 {
 			w.Errorf("messages on the server while one is handled: got %v, want at most 6 more than not handled", left)
+		}
+	})
+}
+
+func TestListenLogsTroubleWhenItChangesNotEveryTime(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		in := inbox{refuse: map[string]int{"late": 3}}
+		l := w.client.StartListening(w.Context(), in.handle)
+		w.untilLogins(1)
+		time.Sleep(time.Minute)
+		w.sim.Fault(pushovertest.Fault{On: "stream", Status: 502, Count: 6})
+		w.sim.Fault(pushovertest.Fault{On: "GET messages", Status: 503, Count: 2})
+		w.sim.Send(pushovertest.Outgoing{Title: "late"})
+		w.sim.CloseStreams("", 1001, "")
+		w.untilEmpty()
+		w.untilLogins(2)
+		time.Sleep(time.Minute)
+		w.stopListening(l)
+		for line, want := range map[string]int{
+			`level=WARN msg="stream failed, retrying" reason=closed `:         1,
+			`level=WARN msg="stream failed, retrying" reason=refused `:        1,
+			`level=INFO msg="stream recovered" after=`:                        1,
+			`level=WARN msg="download failed, retrying" reason=server_error `: 1,
+			`level=WARN msg="handling failed, retrying" reason=handler `:      1,
+			`level=INFO msg="download recovered" after=`:                      1,
+			`level=INFO msg="handling recovered" after=`:                      1,
+			"attempts=7\n": 1, "attempts=2\n": 1, "attempts=3\n": 1, "attempts=1 retry_in=": 3,
+			"level=WARN": 4, "level=INFO": 3,
+		} {
+			if got := strings.Count(w.log.String(), line); got != want {
+				w.Errorf("got %d lines with %q, want %d:\n%s", got, line, want, w.log)
+			}
+		}
+	})
+}
+
+func TestListenRemindsOfLastingTrouble(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		w.sim.Fault(pushovertest.Fault{On: "stream", Drop: "before"})
+		l := w.client.StartListening(w.Context(), (&inbox{}).handle)
+		time.Sleep(time.Hour)
+		w.stopListening(l)
+		if got := strings.Count(w.log.String(), "stream failed, retrying"); got < 9 || got > 13 {
+			w.Errorf("got %d lines in an hour of trouble, want one in five minutes", got)
 		}
 	})
 }

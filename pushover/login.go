@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 )
 
 // An Account is what logging in gives. Printing, logging and marshalling it shows
@@ -34,13 +35,21 @@ func (a Account) MarshalJSON() ([]byte, error) {
 // forget the password: the secret serves until the service rejects it, and works
 // with a device that is registered already.
 //
-// code is the current two-factor code, empty at first. The error is
+// code is the current two-factor code, empty at first. Blanks around the address
+// and anywhere in the code are removed, since both are pasted; the password is sent
+// as it is. The error is
 // [ErrTwoFactorNeeded] if one is needed, [ErrTwoFactorWrong] if it was not
 // accepted, [ErrLoginRefused] if e-mail or password is wrong; the same Client does
-// not send such a password again, whatever the code. Login never repeats anything
-// by itself: no code is sent twice unless it is called twice with it.
+// not send such a password again for an hour, whatever the code. Login never
+// repeats anything by itself: no code is sent twice unless it is called twice with
+// it. Every answer in the service's own form is final. An attempt that did not get
+// one (no connection, a certificate that does not fit, a proxy or captive portal
+// that answers instead) is [Retryable] and may be made again; [RetryAfter] and the
+// Client itself keep such attempts apart.
 // See https://pushover.net/api/client#login.
 func (c *Client) Login(ctx context.Context, email string, password Secret, code string) (Account, error) {
+	email = strings.TrimSpace(email)
+	code = strings.Join(strings.Fields(code), "")
 	if email == "" || password == "" {
 		return Account{}, errors.New("login: e-mail and password must not be empty")
 	}
@@ -77,9 +86,9 @@ func (c *Client) Login(ctx context.Context, email string, password Secret, code 
 }
 
 // RegisterDevice makes a new device of the account the Client's secret belongs
-// to, and returns its id. After [Client.Login], that is a Client from
-// [Client.WithCredentials] with the new secret. Store it before anything else: a device whose id is
-// lost stays on the account and keeps its name.
+// to, and returns its id. After [Client.Login], use a Client from
+// [Client.WithCredentials] with the new secret. Store the id before anything else:
+// a device whose id is lost stays on the account and keeps its name.
 //
 // The name has 1 to 25 letters, digits, _ or - and is unique in the account:
 // [ErrDeviceNameInvalid] is found before anything is sent, [ErrDeviceNameTaken]

@@ -3,9 +3,15 @@ package pushover_test
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pushover-connector/pushover-connector/pushover"
 	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
@@ -159,4 +165,55 @@ func TestLoginThroughAnOutageIsHeldBack(t *testing.T) {
 			w.Errorf("after the wait: got %v", err)
 		}
 	})
+}
+
+func TestPastedBlanksAreRemovedFromAddressAndCode(t *testing.T) {
+	serve(t, pushover.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		want := url.Values{"email": {"me@example.org"}, "password": {" pass word "}, "twofa": {"123456"}}
+		if d := cmp.Diff(r.PostForm, want); d != "" {
+			t.Errorf("login form (-got +want):\n%s", d)
+		}
+		_, _ = w.Write([]byte(`{"status":1,"id":"u","secret":"s"}`))
+	}, func(t *testing.T, c *pushover.Client) {
+		if _, err := c.Login(t.Context(), " me@example.org\n", " pass word ", "\t123 456 "); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Nobody has looked at the password then, so that a program may try again by
+// itself.
+func TestLoginThatDidNotReachTheServiceMayBeRepeated(t *testing.T) {
+	login := func(c *pushover.Client) error {
+		_, err := c.Login(t.Context(), "me@example.org", "password", "")
+		return err
+	}
+	check := func(name string, err error) {
+		if err == nil || !pushover.Retryable(err) || pushover.RetryAfter(err) < 5*time.Second || errors.Is(err, pushover.ErrLoginRefused) {
+			t.Errorf("%s: got %v, want a retryable error", name, err)
+		}
+	}
+	for name, h := range map[string]http.HandlerFunc{
+		"proxy wants a login": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Proxy-Authenticate", "Basic")
+			http.Error(w, "<html>log in", http.StatusProxyAuthRequired)
+		},
+		"captive portal":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>welcome to the wifi")) },
+		"portal's 403":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusForbidden) },
+		"portal's detour": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://portal/", http.StatusFound) },
+	} {
+		server := httptest.NewServer(h)
+		check(name, login(mustNew(t, pushover.Options{APIURL: server.URL})))
+		server.Close()
+		check("gone: "+name, login(mustNew(t, pushover.Options{APIURL: server.URL})))
+	}
+	server := httptest.NewUnstartedServer(nil)
+	server.Config.ErrorLog = discardLogger
+	server.StartTLS()
+	defer server.Close()
+	check("unknown certificate", login(mustNew(t, pushover.Options{APIURL: server.URL})))
+	check("no such host", login(mustNew(t, pushover.Options{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.DNSError{Err: "no such host", Name: "api.pushover.net", IsNotFound: true}
+	}})))
 }

@@ -150,7 +150,7 @@ func TestAfterAFailureEveryCallWaitsLongerAndLonger(t *testing.T) {
 			limit = min(2*limit, 5*time.Minute)
 		}
 		w.sim.ClearFaults()
-		for range 3 { // a success opens the gate, and the ladder begins anew
+		for range 3 { // a success opens the gate, and the ladder starts over
 			if _, err := w.client.Download(w.Context()); err != nil {
 				w.Fatal(err)
 			}

@@ -6,7 +6,7 @@ import (
 )
 
 // A Message is one message as the service delivered it. All of it is written by
-// strangers: anyone who has an application token and the user's key. Field
+// whoever sent it: anyone with an application token and the user's key. Field
 // names and meanings follow https://pushover.net/api/client#download.
 //
 // Text fields are empty and times zero when absent, null or unreadable; Raw has
@@ -22,7 +22,7 @@ type Message struct {
 	Icon  string // name for [Client.Icon]
 	Sound string // a code such as "po"; see [SoundName]
 
-	URL      string // supplementary link, of any scheme whatever
+	URL      string // supplementary link, of any scheme
 	URLTitle string // its label
 
 	Sent       time.Time // when the service took it in, or the sender's own time: any time at all
@@ -54,20 +54,20 @@ func (m Message) Heading() string {
 	return m.App
 }
 
-// User is what a download tells about the account. Every part may be missing.
+// User is what a download says about the account. Every part may be missing.
 // Personal data is redacted in printing.
 type User struct {
-	QuietHours      bool      // now are quiet hours: show normal priority as low
+	QuietHours      bool      // quiet hours are on now: show normal priority as low
 	QuietUntil      time.Time // end of a temporary silence; zero if there is none
-	DesktopLicensed *bool     // the licence an Open Client needs after the trial; nil if not told
-	AndroidLicensed *bool     // nil if not told
-	IOSLicensed     *bool     // nil if not told
+	DesktopLicensed *bool     // the licence an Open Client needs after the trial; nil if not stated
+	AndroidLicensed *bool     // nil if not stated
+	IOSLicensed     *bool     // nil if not stated
 	Created         time.Time // of the account
 	Email           Secret    // personal
 	EmailAlias      Secret    // lets anyone send to the account by e-mail
 }
 
-// Device is what a download tells about the device it was made for. Every part
+// Device is what a download says about the device it was made for. Every part
 // may be missing.
 type Device struct {
 	Name                              string

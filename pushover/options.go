@@ -77,6 +77,12 @@ type Options struct {
 	// OnRequest is called after every REST request, by the goroutine that made
 	// it. It must not block.
 	OnRequest func(RequestInfo)
+
+	// OnAPIState is called when REST requests are held back after a failure,
+	// whenever the time of the next one moves, and when requests succeed again: one
+	// call at a time, in order, from a goroutine that makes a request or follows
+	// the stream. It must not block. [Client.APIState] returns the same on demand.
+	OnAPIState func(APIState)
 }
 
 // A RequestInfo describes a finished REST request, for metrics.
@@ -88,7 +94,7 @@ type RequestInfo struct {
 }
 
 const (
-	maxDocument = 1 << 20 // any JSON document but a download, and any single message
+	maxDocument = 1 << 20 // any JSON document except a download, and any single message
 	maxFile     = 5 << 20
 	maxHeader   = 64 << 10
 )

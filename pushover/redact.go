@@ -8,7 +8,7 @@ import (
 
 const maxErrorText = 300
 
-// cleanText makes a stranger's text fit for an error or a log: one line of
+// cleanText makes text of unknown origin fit for an error or a log: one line of
 // printable characters, not too long.
 func cleanText(s string) string {
 	if len(s) > maxErrorText {

@@ -4,11 +4,16 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"sync"
+	"time"
 )
 
-// maxRemembered bounds the memory of rejected requests. The oldest is forgotten
-// first.
-const maxRemembered = 512
+// The memory of rejected requests is bounded in number, the oldest being
+// forgotten first, and in time: what the account's owner mends meanwhile must
+// take effect without a restart, and one request an hour troubles nobody.
+const (
+	maxRemembered = 512
+	rememberedFor = time.Hour
+)
 
 type fingerprint [sha256.Size]byte
 
@@ -18,12 +23,17 @@ type fingerprint [sha256.Size]byte
 type rejections struct {
 	salt  [16]byte
 	mu    sync.Mutex
-	errs  map[fingerprint]*APIError
-	order []fingerprint
+	known map[fingerprint]rejection
+	order []fingerprint // oldest first
+}
+
+type rejection struct {
+	err *APIError
+	at  time.Time
 }
 
 func newRejections() *rejections {
-	r := &rejections{errs: make(map[fingerprint]*APIError)}
+	r := &rejections{known: make(map[fingerprint]rejection)}
 	_, _ = rand.Read(r.salt[:]) // never fails, says its documentation
 	return r
 }
@@ -46,23 +56,31 @@ func (r *rejections) fingerprint(rq *request) fingerprint {
 	return fingerprint(h.Sum(nil))
 }
 
-// lookup returns the answer a request got, nil if it was not rejected.
+// lookup returns the answer a request got within the last hour, nil if it was
+// not rejected.
 func (r *rejections) lookup(f fingerprint) *APIError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.errs[f]
+	for len(r.order) > 0 && time.Since(r.known[r.order[0]].at) >= rememberedFor {
+		r.dropOldest()
+	}
+	return r.known[f].err
 }
 
 func (r *rejections) add(f fingerprint, err *APIError) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.errs[f]; ok {
+	if _, ok := r.known[f]; ok { // two were under way at once
 		return
 	}
 	if len(r.order) == maxRemembered {
-		delete(r.errs, r.order[0])
-		r.order = append(r.order[:0], r.order[1:]...)
+		r.dropOldest()
 	}
 	r.order = append(r.order, f)
-	r.errs[f] = err
+	r.known[f] = rejection{err, time.Now()}
+}
+
+func (r *rejections) dropOldest() {
+	delete(r.known, r.order[0])
+	r.order = append(r.order[:0], r.order[1:]...)
 }

@@ -15,7 +15,7 @@ import (
 func TestRejectedRequestIsNotSentAgain(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
 		w.sim.DisableDevice("nas-1", true)
-		w.sim.Fault(pushovertest.Fault{On: "GET messages", Status: 400})
+		w.sim.Fault(pushovertest.Fault{On: "GET messages", Status: 400, Body: `{"status":0,"device_id":"invalid"}`})
 		var first *pushover.APIError
 		for range 3 {
 			_, err := w.client.Download(w.Context())
@@ -37,6 +37,60 @@ func TestRejectedRequestIsNotSentAgain(t *testing.T) {
 		w.sim.DisableDevice("nas-1", false)
 		if _, err := w.client.WithCredentials(w.client.Credentials()).Download(w.Context()); err != nil {
 			w.Errorf("a Client that has forgotten: got %v", err)
+		}
+	})
+}
+
+// One odd answer must not stop delivery, nor an acknowledgement, for good.
+func TestAnswerThatIsNoVerdictIsNotRemembered(t *testing.T) {
+	for _, f := range []pushovertest.Fault{
+		{Status: 200, Body: `{"status":0,"request":"x","errors":["temporarily unavailable, try again"]}`},
+		{Status: 408, Body: `{"status":0,"request":"x","errors":["request timeout"]}`},
+		{Status: 409, Body: `{"status":0,"request":"x","errors":["conflict"]}`},
+		{Status: 423, Body: `{"status":0,"request":"x","errors":["locked"]}`},
+		{Status: 400, Body: `{"status":0,"request":"x","errors":["message queue is busy"]}`},
+	} {
+		for on, call := range map[string]func(*world, pushover.Receipt) error{
+			"GET messages":     func(w *world, _ pushover.Receipt) error { return download(w.Context(), w.client) },
+			"POST acknowledge": func(w *world, r pushover.Receipt) error { return w.client.Acknowledge(w.Context(), r) },
+		} {
+			if on == "POST acknowledge" && f.Status == 400 {
+				continue // which is a verdict on the receipt
+			}
+			simulate(t, pushovertest.Options{}, func(w *world) {
+				sent := w.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
+				f.On, f.Count = on, 1
+				w.sim.Fault(f)
+				start := time.Now()
+				if err := call(w, pushover.Receipt(sent.Receipt)); !pushover.Retryable(err) {
+					w.Errorf("%s %d: got %v, want a retryable error", on, f.Status, err)
+				}
+				if err := call(w, pushover.Receipt(sent.Receipt)); err != nil {
+					w.Errorf("%s %d: again: got %v, want success", on, f.Status, err)
+				}
+				if got := w.sim.Requests(on); got != 2 || time.Since(start) < 5*time.Second {
+					w.Errorf("%s %d: got %d requests in %s, want 2, 5 s apart", on, f.Status, got, time.Since(start))
+				}
+			})
+		}
+	}
+}
+
+// A device that is enabled again, say, must work again without a restart.
+func TestRejectionsAreForgottenAfterAnHour(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		w.sim.DisableDevice("nas-1", true)
+		if err := download(w.Context(), w.client); !errors.Is(err, pushover.ErrSessionRejected) {
+			w.Fatalf("got %v, want ErrSessionRejected", err)
+		}
+		w.sim.DisableDevice("nas-1", false)
+		time.Sleep(time.Hour - time.Second)
+		if err := download(w.Context(), w.client); !errors.Is(err, pushover.ErrSessionRejected) || w.sim.Requests("GET messages") != 1 {
+			w.Errorf("within the hour: got %v, want the answer of before without a request", err)
+		}
+		time.Sleep(time.Second)
+		if err := download(w.Context(), w.client); err != nil {
+			w.Errorf("after an hour: got %v, want success", err)
 		}
 	})
 }
@@ -136,7 +190,7 @@ func TestMemoryOfRejectionsIsBounded(t *testing.T) {
 	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
 		requests++
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"status":0}`))
+		_, _ = w.Write([]byte(`{"status":0,"message":"invalid"}`))
 	}, func(t *testing.T, c *pushover.Client) {
 		for i := range pushover.MaxRemembered + 1 {
 			_ = c.DeleteThrough(t.Context(), pushover.MessageID(i+1))

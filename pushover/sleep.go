@@ -13,7 +13,7 @@ const (
 // awaitWakeUp returns true when the machine has been asleep: the wall clock went
 // on while the monotonic clock, which drives all timers, did not. A connection
 // is then dead more often than not, and would show it only after the time of
-// silence. It returns false when ctx ends. wall is [time.Now] but in tests.
+// silence. It returns false when ctx ends. wall is [time.Now] except in tests.
 func awaitWakeUp(ctx context.Context, wall func() time.Time) bool {
 	t := time.NewTicker(sleepCheck)
 	defer t.Stop()

@@ -35,7 +35,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 	}
 	call, ok := calls[r.Method+" "+strings.TrimSuffix(r.URL.Path, "/")]
 	if !ok {
-		writeControl(w, http.StatusNotFound, problem{r.Method + " " + r.URL.Path + " is no control call"})
+		writeControl(w, http.StatusNotFound, problem{r.Method + " " + r.URL.Path + " is not a control call"})
 		return
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxControlBody+1))

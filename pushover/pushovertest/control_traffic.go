@@ -113,7 +113,7 @@ func (s *Server) controlFrames(body []byte) (any, error) {
 		return nil, errors.New("frame: is required, one byte for each signal (or close: a close code, 0 for none)")
 	}
 	if c := in.Close; c != nil && *c != 0 && (*c < 1000 || *c > 4999) {
-		return nil, fmt.Errorf("close: %d is no close code (0, or 1000 to 4999)", *c)
+		return nil, fmt.Errorf("close: %d is not a close code (0, or 1000 to 4999)", *c)
 	}
 	s.mu.Lock()
 	devices := s.named(in.Device)

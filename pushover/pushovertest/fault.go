@@ -59,7 +59,7 @@ type Fault struct {
 func (f Fault) validate() error {
 	switch {
 	case f.On != "*" && !knownOp(f.On):
-		return fmt.Errorf("on: %q is no operation (have: %q)", f.On, []string{
+		return fmt.Errorf("on: %q is not an operation (have: %q)", f.On, []string{
 			opLogin, opRegister, opDownload, opDelete, opAcknowledge, opIcon, opSound, opStream, opSend,
 			opReceipt, opCancel, opCancelTag, opValidate, opSounds, opLimits, opUnknown, "*",
 		})

@@ -2,6 +2,8 @@ package pushovertest
 
 import (
 	"crypto/sha256"
+	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -139,11 +141,51 @@ func (m *manners) answered(c *call, rep reply, script bool) {
 		m.limited[c.client] = n
 	case rep.status >= 500:
 		m.failed[c.target()] = &n
+	case rep.status >= 400 && rep.rejects && script && !c.blamed(rep):
+		m.failed[c.target()] = &n
 	case rep.status >= 400 && rep.rejects:
 		m.reject(c, rep, n)
 	case rep.status < 300:
 		delete(m.failed, c.target())
 	}
+}
+
+// blamed says whether a scripted answer is a verdict on the call: only then must
+// the call not be repeated unchanged. Anything else may pass, and is treated like
+// a failure. Verdicts that name nothing are those on logins and registrations,
+// which no program may repeat, those on acknowledgements, and the statuses that
+// refuse a session.
+func (c *call) blamed(rep reply) bool {
+	switch {
+	case c.op == opLogin, c.op == opRegister:
+		return true
+	case rep.status == http.StatusUnauthorized, rep.status == http.StatusForbidden:
+		return true
+	case rep.status != http.StatusBadRequest && rep.status != http.StatusNotFound:
+		return false
+	}
+	return c.op == opAcknowledge || namesOne(rep.body, append(slices.Collect(maps.Keys(c.params)), "device", "user"))
+}
+
+// namesOne says whether a refusal names one of the parameters, as a key or as
+// the first word of an error.
+func namesOne(body []byte, params []string) bool {
+	var b map[string]any
+	if json.Unmarshal(body, &b) != nil {
+		return false
+	}
+	said := slices.Collect(maps.Keys(b))
+	switch errs := b["errors"].(type) {
+	case map[string]any:
+		said = slices.AppendSeq(said, maps.Keys(errs))
+	case []any:
+		for _, e := range errs {
+			if text, ok := e.(string); ok {
+				said = append(said, firstWord(text))
+			}
+		}
+	}
+	return slices.ContainsFunc(params, func(p string) bool { return slices.Contains(said, p) })
 }
 
 func (m *manners) reject(c *call, rep reply, n note) {

@@ -148,7 +148,7 @@ func (s *Server) Receipt(id string) (ReceiptState, bool) {
 }
 
 // acknowledge is POST receipts/<receipt>/acknowledge.json. The first one
-// wins, for a group as well; a later one changes nothing and is no error. Wire
+// wins, for a group as well; a later one changes nothing and is not an error. Wire
 // reference 2.5.
 func (s *Server) acknowledge(c *call) reply {
 	se := s.sessions[c.params.Get("secret")]

@@ -26,6 +26,8 @@ const (
 	// reference 7). Unchanged means the same method, path and parameters
 	// within an hour. Forgiven when the cause went away: a device enabled or
 	// removed, a licence bought, an account replaced, a scripted fault cleared.
+	// A scripted answer counts only if it can be a verdict (wire reference 2.6):
+	// not 409, nor a 400 to a download that blames none of its parameters.
 	RuleRepeated Rule = "repeated-rejected-request"
 	// RuleEarlyRetry: after a 5xx or a connection closed without a whole
 	// answer, the same method and path not sooner than 5 s later (wire

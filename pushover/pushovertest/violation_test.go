@@ -146,8 +146,50 @@ func TestRepeatedRuleWantsJSON(t *testing.T) {
 	})
 }
 
+// Any other answer may pass: a client may try again, after the wait that follows a
+// failure.
+func TestRepeatedRuleWantsAVerdict(t *testing.T) {
+	for _, f := range []pushovertest.Fault{
+		{Status: 409, Body: `{"status":0,"secret":"invalid"}`},
+		{Status: 400, Body: `{"status":0,"errors":["message queue is busy"]}`},
+		{Status: 404, Body: `{"status":0}`},
+	} {
+		bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+			d := s.AddDevice("n")
+			f.On = "GET messages"
+			s.Fault(f)
+			c.download(d)
+			pass(5 * time.Second)
+			c.download(d)
+			wantViolations(t, s)
+			c.download(d)
+			wantViolations(t, s, pushovertest.RuleEarlyRetry)
+		})
+	}
+	for _, f := range []pushovertest.Fault{
+		{On: "GET messages", Status: 400, Body: `{"status":0,"secret":"invalid"}`},
+		{On: "GET messages", Status: 400, Body: `{"status":0,"errors":["device_id is invalid"]}`},
+		{On: "GET messages", Status: 400, Body: `{"status":0,"errors":{"device":["is invalid"]}}`},
+		{On: "POST acknowledge", Status: 400, Body: `{"status":0}`},
+	} {
+		bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+			d := s.AddDevice("n")
+			s.Fault(f)
+			for range 2 {
+				if f.On == "GET messages" {
+					c.download(d)
+				} else {
+					c.acknowledge(d, "x")
+				}
+				pass(5 * time.Second)
+			}
+			wantViolations(t, s, pushovertest.RuleRepeated)
+		})
+	}
+}
+
 // Two requests on two connections may both be on their way before the first
-// is answered: the second one is no repetition.
+// is answered: the second one is not a repetition.
 func TestRequestsThatCrossAnAnswerAreNotAccused(t *testing.T) {
 	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 		d := s.AddDevice("n")
