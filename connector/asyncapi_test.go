@@ -88,10 +88,7 @@ func TestAsyncAPIKnowsEveryEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := connector.New(nil, newMemoryLog(), connector.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := connector.New(nil, connector.Options{})
 	for _, e := range c.Endpoints() {
 		if !strings.Contains(string(text), `"pushover.rpc.`+e.Name+`"`) {
 			t.Errorf("endpoint %s is not in the document", e.Name)

@@ -66,8 +66,8 @@ func newBench(b *testing.B, backlog int) *bench {
 	if err != nil {
 		b.Fatal(err)
 	}
-	x.conn, err = connector.New(x.client, x.bus, connector.Options{})
-	if err != nil {
+	x.conn = connector.New(x.client, connector.Options{})
+	if err := x.conn.SetSink(x.bus); err != nil {
 		b.Fatal(err)
 	}
 	return x

@@ -23,24 +23,25 @@ func (d *delivery) confirmed(ctx, work context.Context, messages []pushover.Mess
 
 // clear deletes n messages through id from the server's queue. This is the only
 // place from which anything is deleted, and id is always the last of a prefix
-// that the sink has confirmed. A call that fails for now is repeated: while the
+// that the sink has confirmed. A call that fails temporarily is repeated: while the
 // service is in trouble there is nothing better to do. After ctx has ended one
 // more try is made within work.
 func (d *delivery) clear(ctx, work context.Context, id pushover.MessageID, n int) error {
 	for {
-		err := d.c.board.beating(func() error { return d.client.DeleteThrough(work, id) })
+		err := d.c.health.during(func() error { return d.client.DeleteThrough(work, id) })
 		if err == nil {
-			d.clearTrouble.over()
+			d.clearing.OK()
+			d.c.health.cleared(id)
 			d.c.m.cleared.Add(float64(n))
 			d.c.m.clearLag.Sub(float64(n))
 			return nil
 		}
 		if !pushover.Retryable(err) || ctx.Err() != nil {
-			return fmt.Errorf("clear through %s: %w", id, err)
+			return &stepError{d.clearing, fmt.Errorf("clear through %s: %w", id, err)}
 		}
 		wait := pushover.RetryAfter(err)
-		d.clearTrouble.note(err, wait)
-		d.c.board.beat(wait)
+		d.clearing.Failed(err, time.Now().Add(wait))
+		d.c.health.beat(wait)
 		if !pause(ctx, wait) {
 			return ctx.Err()
 		}
@@ -66,12 +67,11 @@ func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error)
 		d.held.drop(held)
 	}
 	if err != nil {
-		d.held.postpone(time.Now().Add(d.c.o.ClearDelay))
 		return held > 0, fmt.Errorf("read back before clearing: %w", err)
 	}
 	if held < len(events) {
 		d.held.forget()
-		d.c.log.Error("the log has lost confirmed events; publishing them again from the server's copy")
+		d.c.log.Error("confirmed events lost from the log, publishing them again")
 		return held > 0, errLogLost
 	}
 	return true, nil

@@ -128,7 +128,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 // type system.
 type attribute struct {
 	name, text string
-	bare       bool // JSON knows its type, and wants no quotes around it
+	bare       bool // not quoted in JSON
 }
 
 // attributes lists all context attributes in encoding order and checks what the
@@ -181,7 +181,7 @@ func validExtensionName(s string) bool {
 	}) < 0
 }
 
-// cleanAttribute makes a text fit for a CloudEvents String, which allows no
+// cleanAttribute makes a text valid as a CloudEvents String, which allows no
 // control characters, surrogates or noncharacters (specification 1.0.2, type
 // system). Attributes are built from text that strangers send.
 func cleanAttribute(s string) string {

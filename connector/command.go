@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Command is one acknowledge command as a bus delivered it.
+// A Command is one command as a bus delivered it.
 type Command struct {
 	// ID names the command's place on the bus, such as "PUSHOVER_CONTROL#17".
 	// It is the same at every redelivery and unique among all commands, and so
@@ -18,34 +18,34 @@ type Command struct {
 	// of ours. It is untrusted.
 	Body []byte
 
-	// Time is when the bus took the command in; the command is given up on
-	// three hours later. Zero means now.
+	// Time is when the bus took the command in; the command expires three hours
+	// later. Zero means now.
 	Time time.Time
 
-	// Attempt counts deliveries, from 1.
-	Attempt int
-
-	// Progress, unless nil, is called now and then while the command is being
-	// carried out, to tell the bus that it is still in hand.
+	// Progress, unless nil, is called from time to time while the command is being
+	// carried out, to tell the bus that it is still in progress.
 	Progress func()
 }
 
 // ResultStatus is how a command ended.
 type ResultStatus string
 
-// The three ways a command ends.
+// The ways a command ends.
 const (
-	StatusAcknowledged ResultStatus = "acknowledged"
-	StatusRejected     ResultStatus = "rejected"
-	StatusExpired      ResultStatus = "expired"
+	StatusAcknowledged ResultStatus = "acknowledged" // an ack
+	StatusDone         ResultStatus = "done"         // a status, sync or resume
+	StatusRejected     ResultStatus = "rejected"     // will never succeed; see Reason
+	StatusExpired      ResultStatus = "expired"      // too old to be carried out
 )
 
 // A Result is the outcome of a command: the data of the result event, and the
 // answer to a request.
 type Result struct {
+	Command     string       `json:"command,omitempty"` // status, sync or resume; absent for an ack
 	Receipt     string       `json:"receipt,omitempty"` // absent when the command had none
 	Status      ResultStatus `json:"status"`
-	Reason      string       `json:"reason,omitempty"` // why it was not acknowledged
+	Reason      string       `json:"reason,omitempty"` // why it was rejected or has expired
+	Answer      *Status      `json:"answer,omitempty"` // to a status command
 	Device      string       `json:"device"`           // the device that acknowledges
 	CommandID   string       `json:"command_id"`       // the sender's id, else the bus's
 	Attempts    int          `json:"attempts"`         // calls to Pushover made for it
@@ -68,8 +68,8 @@ type Result struct {
 type CommandHandler func(ctx context.Context, cmd Command) (Result, error)
 
 // ErrNoResult says that a command is on the bus and will be carried out, but that
-// its result did not come while it was waited for.
-var ErrNoResult = errors.New("its result has not come")
+// its result did not arrive in time.
+var ErrNoResult = errors.New("its result has not arrived")
 
 // RetryError asks for a command to be delivered again, no sooner than After.
 type RetryError struct {

@@ -16,34 +16,50 @@ import (
 // may be sent as a command, and raw may be large in it.
 const maxCommand = 256 << 10
 
+// The commands.
+const (
+	verbAck    = "ack"
+	verbStatus = "status"
+	verbSync   = "sync"
+	verbResume = "resume"
+)
+
 // maxCommandID bounds what is echoed of a sender's own command id.
 const maxCommandID = 200
 
 // CommandKey returns what orders a command among others: its receipt, or
-// nothing for a command that will be rejected. Commands with the same key must
-// be carried out in the order in which they were sent.
+// nothing for a command that has none. Commands with the same key must be
+// carried out in the order in which they were sent.
 func CommandKey(body []byte) string {
-	receipt, _, err := decodeCommand(body)
+	c, err := decodeCommand(body)
 	if err != nil {
 		return ""
 	}
-	return string(receipt)
+	return string(c.receipt)
+}
+
+// A decodedCommand is what a command's body says.
+type decodedCommand struct {
+	verb    string           // ack, status, sync or resume
+	receipt pushover.Receipt // of an ack
+	id      string           // the sender's own; may be empty
 }
 
 // decodeCommand reads a command in any of its forms: a JSON object with a
-// receipt, a bare receipt as text or JSON string, or an event of ours in either
-// content mode. The error's text becomes the rejection's reason and so never
-// quotes the body at length.
-func decodeCommand(body []byte) (receipt pushover.Receipt, id string, err error) {
+// command or a receipt, a bare receipt as text or JSON string, or an event of
+// ours in either content mode. The error's text becomes the rejection's reason
+// and so never quotes the body at length; what could be read is returned with it.
+func decodeCommand(body []byte) (decodedCommand, error) {
+	ack := decodedCommand{verb: verbAck}
 	switch {
 	case len(body) > maxCommand:
-		return "", "", fmt.Errorf("command is %d bytes, more than %d", len(body), maxCommand)
+		return ack, fmt.Errorf("command is %d bytes, more than %d", len(body), maxCommand)
 	case !utf8.Valid(body):
-		return "", "", errors.New("command is not UTF-8 text")
+		return ack, errors.New("command is not UTF-8 text")
 	}
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 {
-		return "", "", errors.New("command is empty")
+		return ack, errors.New("command is empty")
 	}
 	text := string(body)
 	switch body[0] {
@@ -51,16 +67,17 @@ func decodeCommand(body []byte) (receipt pushover.Receipt, id string, err error)
 		return decodeCommandObject(body)
 	case '"':
 		if err := json.Unmarshal(body, &text); err != nil {
-			return "", "", errors.New("command is not valid JSON")
+			return ack, errors.New("command is not valid JSON")
 		}
 	case '[':
-		return "", "", errors.New("command is a JSON array; want an object with a receipt")
+		return ack, errors.New("command is a JSON array; want an object with a receipt")
 	}
-	receipt, err = pushover.ParseReceipt(text)
-	return receipt, "", err
+	var err error
+	ack.receipt, err = pushover.ParseReceipt(text)
+	return ack, err
 }
 
-func decodeCommandObject(body []byte) (pushover.Receipt, string, error) {
+func decodeCommandObject(body []byte) (decodedCommand, error) {
 	type fields struct {
 		Command *string         `json:"command"`
 		ID      json.RawMessage `json:"id"`
@@ -71,34 +88,44 @@ func decodeCommandObject(body []byte) (pushover.Receipt, string, error) {
 		SpecVersion string  `json:"specversion"`
 		Data        *fields `json:"data"`
 	}
+	out := decodedCommand{verb: verbAck}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if err := dec.Decode(&c); err != nil {
 		var wrongType *json.UnmarshalTypeError
 		if errors.As(err, &wrongType) {
-			return "", "", fmt.Errorf("command field %q has the wrong type: %s",
-				strings.TrimPrefix(wrongType.Field, "fields."), wrongType.Value) // the Go struct's name is nobody's business
+			return out, fmt.Errorf("command field %q has the wrong type: %s",
+				strings.TrimPrefix(wrongType.Field, "fields."), wrongType.Value) // without the Go struct's name
 		}
-		return "", "", errors.New("command is not valid JSON")
+		return out, errors.New("command is not valid JSON")
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return "", "", errors.New("command has text after its JSON object")
+		return out, errors.New("command has text after its JSON object")
 	}
-	if c.Command != nil && *c.Command != "ack" {
-		return "", "", fmt.Errorf("unknown command %q; the only command is ack", truncate(*c.Command, 40))
+	out.id = commandID(c.ID)
+	if c.Command != nil {
+		out.verb = *c.Command
 	}
-	id := commandID(c.ID)
+	switch out.verb {
+	case verbAck:
+	case verbStatus, verbSync, verbResume:
+		return out, nil
+	default:
+		out.verb = verbAck
+		return out, fmt.Errorf("unknown command %q; want ack, status, sync or resume", truncate(*c.Command, 40))
+	}
 	receipt := c.Receipt
 	if receipt == nil && c.SpecVersion != "" && c.Data != nil {
 		receipt = c.Data.Receipt
 		if receipt == nil {
-			return "", id, errors.New("event carries no receipt: only emergencies can be acknowledged")
+			return out, errors.New("event carries no receipt: only emergencies can be acknowledged")
 		}
 	}
 	if receipt == nil {
-		return "", id, errors.New(`command has no field "receipt"`)
+		return out, errors.New(`command has no field "receipt"`)
 	}
-	r, err := pushover.ParseReceipt(*receipt)
-	return r, id, err
+	var err error
+	out.receipt, err = pushover.ParseReceipt(*receipt)
+	return out, err
 }
 
 // commandID reads the sender's id, a string or a number, without judging it.

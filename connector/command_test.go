@@ -27,8 +27,8 @@ func TestDecodeCommand(t *testing.T) {
 		{"structured event", `{"specversion":"1.0","id":"5","data":{"receipt":"` + receipt + `","id":"5"}}`, "5"},
 		{"data of a binary event", `{"id":"5","app":"x","receipt":"` + receipt + `"}`, "5"},
 	} {
-		got, id, err := connector.DecodeCommand([]byte(test.body))
-		if err != nil || got != receipt || id != test.id {
+		verb, got, id, err := connector.DecodeCommand([]byte(test.body))
+		if err != nil || verb != "ack" || got != receipt || id != test.id {
 			t.Errorf("%s: got %q, id %q, error %v; want the receipt, id %q", test.name, got, id, err, test.id)
 		}
 		if key := connector.CommandKey([]byte(test.body)); key != receipt {
@@ -99,11 +99,11 @@ func FuzzDecodeCommand(f *testing.F) {
 	f.Add([]byte(receipt))
 	f.Add([]byte(`{"specversion":"1.0","id":"5","data":{"receipt":"` + receipt + `"}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r, id, err := connector.DecodeCommand(body)
+		verb, r, id, err := connector.DecodeCommand(body)
 		if err != nil {
 			return
 		}
-		if _, err := pushover.ParseReceipt(string(r)); err != nil {
+		if _, err := pushover.ParseReceipt(r); verb == "ack" && err != nil {
 			t.Errorf("accepted %q as a receipt: %v", r, err)
 		}
 		if len(id) > 200 {
@@ -132,7 +132,7 @@ func (r *rig) acknowledgedBy(receipt string) string {
 func TestCommandAcknowledgesInTheDevicesName(t *testing.T) {
 	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		receipt := r.emergency()
-		if got := run.Status().Emergencies; len(got) != 1 || got[0].Receipt != receipt {
+		if got := run.Status().Emergencies.Outstanding; len(got) != 1 || got[0].Receipt != receipt {
 			t.Errorf("outstanding emergencies are %v, want the one sent", got)
 		}
 		if by := r.acknowledgedBy(receipt); by != "" {
@@ -146,7 +146,7 @@ func TestCommandAcknowledgesInTheDevicesName(t *testing.T) {
 		if by := r.acknowledgedBy(receipt); by != r.device.Name {
 			t.Errorf("the sender sees it acknowledged by %q, want %q", by, r.device.Name)
 		}
-		if got := run.Status().Emergencies; len(got) != 0 {
+		if got := run.Status().Emergencies.Outstanding; len(got) != 0 {
 			t.Errorf("outstanding emergencies are %v, want none", got)
 		}
 		r.wantManners()
@@ -182,8 +182,7 @@ func TestRepeatedCommandsGetResultsButOneCall(t *testing.T) {
 func TestRedeliveredCommandHasOneResultInTheLog(t *testing.T) {
 	whileLive(t, func(t *testing.T, r *rig, run *running) {
 		cmd := connector.Command{ID: "C#1", Body: []byte(r.emergency()), Time: time.Now()}
-		for attempt := range 2 {
-			cmd.Attempt = attempt + 1
+		for range 2 {
 			if _, err := run.HandleCommand(t.Context(), cmd); err != nil {
 				t.Fatal(err)
 			}
@@ -220,7 +219,6 @@ func TestCommandSurvivesAnOutage(t *testing.T) {
 		r.sim.Fault(pushovertest.Fault{On: "POST acknowledge", Status: 503, For: time.Minute})
 		cmd := connector.Command{ID: "C#1", Body: []byte(receipt), Time: time.Now()}
 		for {
-			cmd.Attempt++
 			result, err := run.HandleCommand(t.Context(), cmd)
 			if err == nil {
 				if result.Status != connector.StatusAcknowledged || result.Attempts < 2 {
@@ -326,7 +324,7 @@ func TestOutstandingEmergencies(t *testing.T) {
 		r.awaitState(run, connector.StateLive)
 		r.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
 		synctest.Wait()
-		if got := len(run.Status().Emergencies); got != 1 {
+		if got := len(run.Status().Emergencies.Outstanding); got != 1 {
 			t.Errorf("%d emergencies outstanding, want 1: publishing is not acknowledging", got)
 		}
 		r.log.setScript(nil)
@@ -335,13 +333,13 @@ func TestOutstandingEmergencies(t *testing.T) {
 		if _, metrics := r.get(run, "/metrics"); !strings.Contains(metrics, "emergencies_outstanding 0") {
 			t.Error("the metric still counts an emergency that has expired")
 		}
-		if got := len(run.Status().Emergencies); got != 0 {
+		if got := len(run.Status().Emergencies.Outstanding); got != 0 {
 			t.Errorf("%d emergencies outstanding after their longest life, want 0", got)
 		}
 		r.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2, Fields: map[string]any{"acked": 1}})
 		r.drained()
 		synctest.Wait()
-		if got := len(run.Status().Emergencies); got != 0 {
+		if got := len(run.Status().Emergencies.Outstanding); got != 0 {
 			t.Errorf("%d emergencies outstanding, want 0: it came acknowledged", got)
 		}
 	})

@@ -28,12 +28,15 @@ type commander struct {
 	device string
 	acked  map[pushover.Receipt]time.Time // receipts acknowledged by us, and when
 	tried  map[string]attempts            // commands to be tried again, by id
+	doing  *Activity                      // while a command waits; nil before the first
 }
 
 type attempts struct {
 	calls int       // made to Pushover
 	tries int       // deliveries, calls or not
 	until time.Time // when the command expires
+	ended *Result   // of a resume that was carried out, and whose result is not durable yet
+	due   time.Time // when it should come again; until, while it is in hand
 }
 
 func newCommander(c *Connector) *commander {
@@ -59,9 +62,9 @@ func (k *commander) deviceName() string {
 }
 
 // HandleCommand carries out one command and publishes its result; it is the
-// [CommandHandler] for every bus. It makes at most one call to Pushover, and
-// none for a receipt that it has acknowledged already, for a command it cannot
-// understand, or while the session's credentials are known to be refused.
+// [CommandHandler] for every bus. For an ack it makes at most one call to
+// Pushover, and none for a receipt that it has acknowledged already, for a command
+// it cannot understand, or while the session's credentials are known to be refused.
 func (c *Connector) HandleCommand(ctx context.Context, cmd Command) (Result, error) {
 	now := time.Now()
 	if cmd.Time.IsZero() {
@@ -82,18 +85,23 @@ func (c *Connector) HandleCommand(ctx context.Context, cmd Command) (Result, err
 	publish, cancel := context.WithTimeout(ctx, c.o.PublishTimeout)
 	defer cancel()
 	if _, err := c.publish(publish, []Event{event}); err != nil {
-		return Result{}, &RetryError{After: minCommandRetry, Err: fmt.Errorf("publish the result: %w", err)}
+		err = c.commands.retry(cmd, false, fmt.Errorf("publish the result: %w", err))
+		if result.Command == verbResume {
+			c.commands.keep(cmd, result)
+		}
+		return Result{}, err
 	}
 	c.commands.ended(cmd, result)
 	return result, nil
 }
 
 // Deliveries of a command that failed are spaced from the service's own minimum
-// up to a minute. After an outage of the service the client's gate, which grows
-// to five minutes and is shared by all calls, may hold the next one back longer.
+// up to ten seconds, however long an outage lasts: an alarm is sounding that
+// somebody has tried to silence. In trouble of the service the client holds the
+// calls back to the service's pace anyway.
 const (
 	minCommandRetry = 5 * time.Second
-	maxCommandRetry = time.Minute
+	maxCommandRetry = 10 * time.Second
 )
 
 // execute decides a command's outcome. An error is always a *RetryError, or the
@@ -102,29 +110,42 @@ func (k *commander) execute(ctx context.Context, cmd Command) (Result, error) {
 	result := Result{
 		Device: k.deviceName(), CommandID: cmd.ID, CommandedAt: cmd.Time.UTC(),
 	}
-	receipt, id, err := decodeCommand(cmd.Body)
-	if id != "" {
-		result.CommandID = id
+	decoded, err := decodeCommand(cmd.Body)
+	if decoded.id != "" {
+		result.CommandID = decoded.id
 	}
 	if err != nil {
 		result.Malformed = true
 		return result.end(StatusRejected, err.Error()), nil
 	}
+	if decoded.verb != verbAck {
+		result.Command = decoded.verb
+		if ended := k.kept(cmd); ended != nil {
+			return *ended, nil
+		}
+		return k.c.lever(result), nil
+	}
+	receipt := decoded.receipt
 	result.Receipt = string(receipt)
-	past, client := k.begin(cmd, receipt)
+	past, client := k.lookup(cmd, receipt)
 	result.Attempts = past.calls
 	switch {
 	case past.done:
 		return result.end(StatusAcknowledged, ""), nil
 	case time.Since(cmd.Time) >= emergencyLife:
 		return result.end(StatusExpired, "the command was not carried out within the longest life of an emergency"), nil
-	case client == nil || k.c.board.state() == StateLoginNeeded:
+	case client == nil || k.c.health.state() == StateLoginNeeded:
 		return Result{}, k.retry(cmd, false, errors.New("the session needs a login"))
+	}
+
+	sure := k.c.emergencies.outstanding(string(receipt))
+	if delay := client.AcknowledgeDelay(); delay > 0 && !sure {
+		return Result{}, k.retry(cmd, false, &heldBack{delay})
 	}
 
 	called := false // by this command, and not by another for the same receipt
 	_, err, _ = k.flight.Do(string(receipt), func() (_ any, err error) {
-		called, err = k.acknowledge(ctx, cmd, client, receipt)
+		called, err = k.acknowledge(ctx, cmd, client, receipt, sure)
 		return nil, err
 	})
 	if called {
@@ -148,8 +169,8 @@ func (k *commander) execute(ctx context.Context, cmd Command) (Result, error) {
 
 // acknowledge makes the call, unless another command for the receipt has done
 // so meanwhile. It gives up when the command's time is over.
-func (k *commander) acknowledge(ctx context.Context, cmd Command, client *pushover.Client, receipt pushover.Receipt) (called bool, err error) {
-	if past, _ := k.begin(cmd, receipt); past.done {
+func (k *commander) acknowledge(ctx context.Context, cmd Command, client *pushover.Client, receipt pushover.Receipt, sure bool) (called bool, err error) {
+	if past, _ := k.lookup(cmd, receipt); past.done {
 		return false, nil
 	}
 	call, cancel := context.WithDeadline(ctx, cmd.Time.Add(emergencyLife))
@@ -157,14 +178,29 @@ func (k *commander) acknowledge(ctx context.Context, cmd Command, client *pushov
 	if cmd.Progress != nil {
 		cmd.Progress()
 	}
+	if api := client.APIState(); !api.Open { // the call will wait for its turn, and this is why
+		k.hold(cmd, api)
+	}
+	call = pushover.Urgent(call)
+	if sure {
+		call = pushover.Sure(call)
+	}
 	if err := client.Acknowledge(call, receipt); err != nil {
 		return true, err
 	}
 	k.mu.Lock()
 	k.acked[receipt] = time.Now()
 	k.mu.Unlock()
-	k.c.emergencies.close(string(receipt))
+	k.c.emergencies.close(string(receipt), time.Now())
 	return true, nil
+}
+
+// heldBack says that an acknowledgement of an emergency that is not known has to
+// wait, because Pushover has rejected many: it must not keep the others waiting.
+type heldBack struct{ wait time.Duration }
+
+func (e *heldBack) Error() string {
+	return "held back after many receipts that Pushover does not know"
 }
 
 type history struct {
@@ -172,25 +208,31 @@ type history struct {
 	calls int
 }
 
-// begin looks up what is known of a command and its receipt, and forgets what
-// is too old to matter.
-func (k *commander) begin(cmd Command, receipt pushover.Receipt) (history, *pushover.Client) {
+// lookup returns what is known of a command and its receipt, and the client of
+// the latest session, which is nil before the first. The command is in hand now,
+// and so not overdue.
+func (k *commander) lookup(cmd Command, receipt pushover.Receipt) (history, *pushover.Client) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := time.Now()
-	for r, at := range k.acked {
-		if now.Sub(at) > emergencyLife {
-			delete(k.acked, r)
-		}
+	if a, again := k.tried[cmd.ID]; again {
+		a.until = cmd.Time.Add(emergencyLife + time.Hour)
+		a.due = a.until
+		k.tried[cmd.ID] = a
 	}
-	for id, a := range k.tried {
-		if now.After(a.until) && id != cmd.ID {
-			delete(k.tried, id)
-		}
-	}
-	k.c.m.commandsWaiting.Set(float64(len(k.tried)))
 	_, done := k.acked[receipt]
 	return history{done, k.tried[cmd.ID].calls}, k.client
+}
+
+// hold notes that a command waits, though it was not tried yet.
+func (k *commander) hold(cmd Command, api pushover.APIState) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.tried[cmd.ID]
+	a.until = cmd.Time.Add(emergencyLife + time.Hour)
+	a.due = a.until
+	k.tried[cmd.ID] = a
+	k.settle(time.Now())
+	k.waits(api.Err, api.RetryAt)
 }
 
 // retry asks for the command again, later each time.
@@ -198,19 +240,40 @@ func (k *commander) retry(cmd Command, called bool, cause error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	a := k.tried[cmd.ID]
-	if a.tries == 0 {
-		k.c.log.Warn("command not carried out yet, will retry",
-			slog.String("command_id", cmd.ID), slog.Any("error", cause))
-	}
 	a.tries++
 	if called {
 		a.calls++
 	}
 	a.until = cmd.Time.Add(emergencyLife + time.Hour)
-	k.tried[cmd.ID] = a
-	k.c.m.commandsWaiting.Set(float64(len(k.tried)))
 	wait := min(minCommandRetry<<min(a.tries-1, 10), maxCommandRetry)
-	return &RetryError{After: max(wait, pushover.RetryAfter(cause)), Err: cause}
+	wait = max(wait, pushover.RetryAfter(cause))
+	var held *heldBack
+	if errors.As(cause, &held) {
+		wait = max(wait, held.wait)
+	}
+	a.due = time.Now().Add(wait)
+	k.tried[cmd.ID] = a
+	k.settle(time.Now())
+	if held == nil { // not trouble: the emergencies that are known do not wait
+		k.waits(fmt.Errorf("command %s: %w", cmd.ID, cause), time.Now().Add(wait))
+	}
+	return &RetryError{After: wait, Err: cause}
+}
+
+// keep has a command not carried out again when it comes again: a second resume
+// would find nothing to resume, or resume what has been halted since.
+func (k *commander) keep(cmd Command, r Result) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.tried[cmd.ID]
+	a.ended = &r
+	k.tried[cmd.ID] = a
+}
+
+func (k *commander) kept(cmd Command) *Result {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.tried[cmd.ID].ended
 }
 
 // ended counts and logs a command whose result is durable.
@@ -218,7 +281,7 @@ func (k *commander) ended(cmd Command, r Result) {
 	k.forget(cmd)
 	k.c.m.commands.WithLabelValues(string(r.Status)).Inc()
 	k.c.m.commandDuration.Observe(r.CompletedAt.Sub(r.CommandedAt).Seconds())
-	k.c.log.Info("command ended", slog.String("command_id", cmd.ID),
+	k.c.log.Info("command ended", slog.String("command", cmp.Or(r.Command, verbAck)), slog.String("command_id", cmd.ID),
 		slog.String("status", string(r.Status)), slog.String("reason", r.Reason), slog.Int("attempts", r.Attempts))
 }
 
@@ -227,7 +290,83 @@ func (k *commander) forget(cmd Command) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.tried, cmd.ID)
-	k.c.m.commandsWaiting.Set(float64(len(k.tried)))
+	if k.settle(time.Now()) == 0 {
+		k.doing.OK()
+	}
+}
+
+// waiting reports whether a command waits for its next attempt.
+func (k *commander) waiting() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.settle(time.Now()) > 0
+}
+
+// waits reports that a command waits for its next attempt. The lock is held.
+func (k *commander) waits(err error, next time.Time) {
+	if k.doing == nil { // not sooner: until the bus delivers, commands are not ok
+		k.doing = k.c.health.Activity(PartCommands)
+	}
+	k.doing.Failed(err, next)
+}
+
+// overdue is how late a command may come again before it counts as gone: somebody
+// has removed it from the bus, or another connector has it.
+const overdue = 2 * time.Minute
+
+// prune forgets acknowledgements that are too old to matter, and ends the failure
+// of commands that do not come again. It is called now and then.
+func (k *commander) prune(now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for r, at := range k.acked {
+		if now.Sub(at) > emergencyLife {
+			delete(k.acked, r)
+		}
+	}
+	if len(k.tried) > 0 && k.settle(now) == 0 {
+		k.doing.OK()
+	}
+}
+
+// settle forgets what is too old to matter, and returns how many commands are to
+// be tried again. The lock is held.
+func (k *commander) settle(now time.Time) (waiting int) {
+	for id, a := range k.tried {
+		switch {
+		case now.After(a.until):
+			delete(k.tried, id)
+		case now.Sub(a.due) < overdue:
+			waiting++
+		}
+	}
+	k.c.m.commandsWaiting.Set(float64(waiting))
+	return waiting
+}
+
+// maxLeverAge is how old a status, sync or resume command may be: it was meant
+// for the moment in which it was sent.
+const maxLeverAge = 5 * time.Minute
+
+// lever carries out a status, sync or resume command.
+func (c *Connector) lever(r Result) Result {
+	if time.Since(r.CommandedAt) > maxLeverAge {
+		return r.end(StatusExpired, "the command is older than "+maxLeverAge.String())
+	}
+	var err error
+	switch r.Command {
+	case verbStatus:
+		status := c.Status()
+		r.Answer = &status
+	case verbSync:
+		err = c.requestSync()
+	case verbResume:
+		err = c.Resume()
+	}
+	if err != nil {
+		return r.end(StatusRejected, err.Error())
+	}
+	return r.end(StatusDone, "")
 }
 
 func (r Result) end(s ResultStatus, reason string) Result {
@@ -253,6 +392,10 @@ func resultEvent(cmd Command, r Result) (Event, error) {
 	}
 	types := map[ResultStatus]string{
 		StatusAcknowledged: TypeAcknowledged, StatusRejected: TypeRejected, StatusExpired: TypeExpired,
+		StatusDone: TypeCommandDone,
+	}
+	if r.Command != "" && r.Status != StatusDone {
+		types[r.Status] = TypeCommandRejected
 	}
 	return Event{
 		ID:         cmd.ID + "@" + strconv.FormatInt(cmd.Time.UnixNano(), 10),

@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,22 +21,26 @@ type Options struct {
 	// trying.
 	Keys []pushover.E2EEKey
 
-	// LoadCredentials reads the credentials again. It is asked every
-	// CredentialsEvery (default 5 s); a change starts a new session, whatever
-	// state the old one was in. nil means that credentials never change.
-	LoadCredentials  func() (pushover.Credentials, error)
-	CredentialsEvery time.Duration
+	// LoadCredentials reads the credentials again. It is asked every few seconds;
+	// a change starts a new session, whatever state the old one was in. nil means
+	// that credentials never change.
+	LoadCredentials func() (pushover.Credentials, error)
 
-	// ClearDelay holds the deletion of a message back for so long after its
-	// event was confirmed, and then reads the event back from the log first.
-	// It needs a sink that is a [Verifier]. It is for buses that can lose a
-	// confirmed write with a power cut; 0 deletes at once.
+	// Login makes the first login, when there are no credentials. An attempt that
+	// never reached the service (see [pushover.Retryable]) is repeated; after any
+	// other error the session waits for a person, and a resume request tries once
+	// more. The error may be a [*Failure] that says what to do. nil means that
+	// there is nothing to log in with.
+	Login func(ctx context.Context) (pushover.Credentials, error)
+
+	// Remedies say what mends a session in this installation.
+	Remedies Remedies
+
+	// ClearDelay postpones the deletion of a message by this much after its event
+	// was confirmed; the event is then read back from the log before the deletion.
+	// It requires a sink that is a [Verifier] and is meant for buses that can lose
+	// a confirmed write in a power cut; 0 deletes at once.
 	ClearDelay time.Duration
-
-	// SafetySync is the pause between downloads that nothing asked for, against
-	// lost signals; default 20 minutes. Shorter than 10 minutes counts as
-	// polling and is raised to it.
-	SafetySync time.Duration
 
 	// PublishTimeout bounds one publish call; default 30 s.
 	PublishTimeout time.Duration
@@ -45,11 +50,11 @@ type Options struct {
 	// confirmed; default 12 s.
 	ShutdownBudget time.Duration
 
-	// SinkConnected returns nil while the sink's connection is up; nil means
-	// that there is no connection to lose.
-	SinkConnected func() error
+	// Health is the account that the connector and its sink keep. nil makes one in
+	// which the bus is ok.
+	Health *Health
 
-	// Metrics counts; nil counts for nobody.
+	// Metrics; nil keeps none.
 	Metrics *Metrics
 
 	// Logger; nil discards. Neither secrets nor message texts are logged.
@@ -60,24 +65,19 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	const (
-		defaultSafetySync = 20 * time.Minute
-		minSafetySync     = 10 * time.Minute
-	)
 	setDefault(&o.Device, "connector")
-	setDefault(&o.CredentialsEvery, 5*time.Second)
-	setDefault(&o.SafetySync, defaultSafetySync)
-	o.SafetySync = max(o.SafetySync, minSafetySync)
 	setDefault(&o.PublishTimeout, 30*time.Second)
 	setDefault(&o.ShutdownBudget, 12*time.Second)
-	if o.SinkConnected == nil {
-		o.SinkConnected = func() error { return nil }
-	}
+	o.Remedies = o.Remedies.withDefaults()
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil, "", "", "")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Health == nil {
+		o.Health = NewHealth(o.Logger, o.Metrics)
+		o.Health.Activity(PartBus).OK()
 	}
 	return o
 }
@@ -89,16 +89,17 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// A Connector carries the messages of one device to a sink, and acknowledge
-// commands back. Its methods are safe for concurrent use; Run is called once.
+// A Connector carries the messages of one device to a sink, and commands back.
+// Its methods are safe for concurrent use; SetSink and Run are called once, in
+// this order.
 type Connector struct {
-	base *pushover.Client
-	sink Sink
-	o    Options
-	log  *slog.Logger
-	m    *Metrics
+	base   *pushover.Client
+	sink   Sink
+	o      Options
+	log    *slog.Logger
+	m      *Metrics
+	health *Health
 
-	board       *board
 	emergencies *emergencies
 	commands    *commander
 
@@ -106,42 +107,56 @@ type Connector struct {
 	resume chan struct{} // capacity 1
 }
 
-// New prepares a connector; it does no I/O and starts nothing. client brings
-// the first credentials, which may be empty when they are still to come.
-func New(client *pushover.Client, sink Sink, o Options) (*Connector, error) {
+// New prepares a connector; it does no I/O and starts nothing. client has the
+// first credentials, which may be empty if they are yet to come. The status and
+// its page are available from now on.
+func New(client *pushover.Client, o Options) *Connector {
 	o = o.withDefaults()
-	if o.ClearDelay > 0 {
-		if _, ok := sink.(Verifier); !ok {
-			return nil, errors.New("a clear delay needs a sink that can read its log back")
-		}
-	}
 	c := &Connector{
-		base: client, sink: sink, o: o, log: o.Logger, m: o.Metrics,
-		board:       newBoard(o.Metrics),
+		base: client, o: o, log: o.Logger, m: o.Metrics, health: o.Health,
 		emergencies: newEmergencies(o.Metrics.emergencies),
 		wake:        make(chan struct{}, 1),
 		resume:      make(chan struct{}, 1),
 	}
 	c.commands = newCommander(c)
-	return c, nil
+	if client != nil {
+		// A command that waits on the bus need not wait for the session.
+		if creds := client.Credentials(); creds.Validate() == nil {
+			c.commands.use(client, c.deviceName(creds))
+		}
+	}
+	return c
+}
+
+// SetSink sets where events go, once that is open. It must be called before Run
+// and before the first command.
+func (c *Connector) SetSink(sink Sink) error {
+	if _, ok := sink.(Verifier); !ok && c.o.ClearDelay > 0 {
+		return errors.New("a clear delay needs a sink that can read its log back")
+	}
+	c.sink = sink
+	return nil
 }
 
 // Sync asks for a download now. It returns at once.
 func (c *Connector) Sync() { signal(c.wake) }
 
-// ErrNothingToResume is returned by [Connector.Resume] when the session is not
-// halted.
-var ErrNothingToResume = errors.New("the session is not halted")
+// ErrNothingToResume is wrapped by the error of [Connector.Resume] when the
+// session is not halted.
+var ErrNothingToResume = errors.New("nothing to resume: the session is not halted")
 
 // Resume starts a new session with the present credentials after the session
-// was halted, because the operator has removed the reason. It returns at once.
-// A fenced connector cannot resume; its error wraps [ErrFenced].
+// was halted, once the operator has removed the cause. Without credentials it
+// tries the first login once more. It returns at once; an error says why nothing
+// will happen. A fenced connector cannot resume: its error wraps [ErrFenced].
 func (c *Connector) Resume() error {
-	switch s := c.board.state(); {
-	case s == StateFenced:
-		return ErrFenced
-	case !s.halted():
-		return ErrNothingToResume
+	switch s := c.health.snapshot(); {
+	case s.State == StateFenced:
+		return fmt.Errorf("%w: only a restart helps", ErrFenced)
+	case !s.State.halted():
+		return fmt.Errorf("%w, it is %s", ErrNothingToResume, s.State)
+	case s.part(PartSession).Reason == ReasonNoCredentials:
+		return &Failure{Reason: ReasonNoCredentials, Detail: "nothing to resume with: there are no credentials", Remedy: c.o.Remedies.Secret}
 	}
 	signal(c.resume)
 	return nil
@@ -156,28 +171,8 @@ func signal(ch chan<- struct{}) {
 	}
 }
 
-// outlive returns a context that is cancelled grace after ctx is, and carries
-// its values. It bounds what a shutdown may still finish.
-func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
-	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(grace):
-			cancel()
-		case <-out.Done():
-		}
-	})
-	return out, func() { stop(); cancel() }
-}
-
-// pause waits for d, or until ctx ends, and reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
+// expire forgets what time has settled. It is called every few seconds.
+func (c *Connector) expire(now time.Time) {
+	c.emergencies.expire(now)
+	c.commands.prune(now)
 }

@@ -5,63 +5,79 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
-// minSyncRetry is the least pause after a failed sync.
-const minSyncRetry = 5 * time.Second
+const (
+	// safetySync is the pause between downloads that nothing asked for, against
+	// lost signals. Shorter would be polling.
+	safetySync = 20 * time.Minute
 
-// emptyRetry is the pause before a second look when the stream announced a
-// message and the queue was empty: the signal can be ahead of the queue.
-const emptyRetry = 1500 * time.Millisecond
+	// firstSync is when the queue is read if no stream has come up by then, and
+	// the shortest pause between such reads while there is none.
+	firstSync = 30 * time.Second
+
+	// minSyncRetry is the shortest pause after a failed sync.
+	minSyncRetry = 5 * time.Second
+
+	// emptyRetry is the pause before a second download when the stream announced a
+	// message and the last download brought nothing new: the signal can be ahead
+	// of the queue.
+	emptyRetry = 1500 * time.Millisecond
+)
 
 // delivery carries the messages of one session from the server's queue to the
 // sink, and deletes what the sink has confirmed. One goroutine runs it, in
 // [delivery.loop]; it owns all of the delivery's fields.
 type delivery struct {
-	c      *Connector
-	client *pushover.Client
-	device string
-	hinted *atomic.Bool // set by the stream when it announces a message
-	held   clearQueue   // confirmed, and not yet cleared because of the clear delay
+	c       *Connector
+	client  *pushover.Client
+	device  string
+	session *session
+	held    clearQueue // confirmed, and not yet cleared because of the clear delay
 
-	syncTrouble    trouble
-	publishTrouble trouble
-	clearTrouble   trouble
+	downloading, publishing, clearing *Activity
 }
 
-func newDelivery(c *Connector, client *pushover.Client, device string, hinted *atomic.Bool) *delivery {
+func newDelivery(c *Connector, client *pushover.Client, device string, s *session) *delivery {
 	return &delivery{
-		c: c, client: client, device: device, hinted: hinted,
-		syncTrouble:    trouble{log: c.log, what: "download"},
-		publishTrouble: trouble{log: c.log, what: "publish"},
-		clearTrouble:   trouble{log: c.log, what: "clear"},
+		c: c, client: client, device: device, session: s,
+		downloading: c.health.Activity(PartDownload),
+		publishing:  c.health.idleActivity(PartPublish),
+		clearing:    c.health.idleActivity(PartClear),
 	}
+}
+
+// end withdraws the delivery's activities: its failures end with it.
+func (d *delivery) end() {
+	d.downloading.End()
+	d.publishing.End()
+	d.clearing.End()
 }
 
 // loop syncs whenever it is woken: after every connect of the stream, at every
 // signal of a new message, when a clear is due, and now and then in case a
-// signal was lost. A wake-up during a sync causes one more. It returns when ctx
-// ends, or with an error that ends the session.
+// signal was lost or there is no stream. A wake-up during a sync causes one more.
+// It returns when ctx ends, or with an error that ends the session.
 func (d *delivery) loop(ctx context.Context) error {
 	const beat = 10 * time.Second
-	work, cancel := outlive(ctx, d.c.o.ShutdownBudget)
+	work, cancel := withGrace(ctx, d.c.o.ShutdownBudget)
 	defer cancel()
-	d.c.board.publishing(nil) // the session before may have ended in the middle of trouble
-	next := time.Now().Add(d.c.o.SafetySync)
-	pace := syncPace()
+	next := time.Now().Add(firstSync)
+	pace, streamless := syncPace(), streamlessPace()
+	clearPace := syncPace()
 	for {
-		d.c.emergencies.expire(time.Now())
+		d.c.expire(time.Now())
+		if api := d.client.APIState(); !api.Open && api.RetryAt.Before(next) && !d.c.commands.waiting() {
+			next = api.RetryAt // nothing else would show that the service is well again
+		}
 		wait := min(beat, time.Until(next))
 		if due, ok := d.held.due(); ok {
 			wait = min(wait, time.Until(due))
 		}
-		d.c.board.beat(beat)
+		d.c.health.beat(beat)
 		timer := time.NewTimer(max(0, wait))
 		woken := false
 		select {
@@ -75,14 +91,19 @@ func (d *delivery) loop(ctx context.Context) error {
 		timer.Stop()
 
 		cleared, err := d.clearDue(ctx, work)
-		if err != nil && (final(err) || ctx.Err() != nil) {
+		switch {
+		case err != nil && (final(err) || ctx.Err() != nil):
 			return err
-		}
-		if err != nil {
-			d.clearTrouble.note(err, 0)
-		}
-		if cleared || errors.Is(err, errLogLost) {
-			next = time.Now() // there may be room for more, or something to publish again
+		case errors.Is(err, errLogLost):
+			next = time.Now() // to publish again
+			d.clearing.Failed(err, next)
+		case err != nil:
+			retry := time.Now().Add(max(d.c.o.ClearDelay, clearPace.NextBackOff()))
+			d.clearing.Failed(err, retry)
+			d.held.postpone(retry)
+		case cleared:
+			clearPace.Reset()
+			next = time.Now() // there may be room for more
 		}
 		if !woken && time.Now().Before(next) {
 			continue
@@ -92,19 +113,30 @@ func (d *delivery) loop(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			d.syncTrouble.over()
 			pace.Reset()
-			next = time.Now().Add(min(again, d.c.o.SafetySync))
+			if d.session.streaming() {
+				streamless.Reset()
+			} else {
+				again = min(again, streamless.NextBackOff())
+			}
+			next = time.Now().Add(again)
 		case final(err):
 			return err
 		default:
 			d.c.m.syncFailures.Inc()
 			wait := max(pushover.RetryAfter(err), minSyncRetry)
-			if !pushover.Retryable(err) { // the client paces the others
+			if !pushover.Retryable(err) { // the client paces the others, and reports them
 				wait = max(wait, pace.NextBackOff())
 			}
-			d.syncTrouble.note(err, wait)
 			next = time.Now().Add(wait)
+			var step *stepError
+			switch {
+			case !errors.As(err, &step):
+			case pushover.Retryable(err):
+				step.activity.doubt(err, next)
+			default:
+				step.activity.Failed(err, next)
+			}
 		}
 	}
 }
@@ -114,120 +146,141 @@ func final(err error) bool {
 	return errors.Is(err, pushover.ErrSessionRejected) || errors.Is(err, ErrFenced)
 }
 
+// A stepError says which activity of a sync failed.
+type stepError struct {
+	activity *Activity
+	err      error
+}
+
+func (e *stepError) Error() string { return e.err.Error() }
+func (e *stepError) Unwrap() error { return e.err }
+
 // sync downloads until the queue is empty, and delivers each batch before it
 // asks for the next: nothing is held here that the server holds for us. ctx
 // ends the taking of new work; work outlives it by the shutdown budget and
 // carries what must be finished. It returns when to look again.
 func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err error) {
 	began := time.Now()
-	again = d.c.o.SafetySync
-	hinted := d.hinted.Swap(false)
+	again = safetySync
+	signalled := d.session.signalled.Swap(false)
+	report := newDrainReport(d.c.log)
+	defer report.end()
 	var cleared pushover.MessageID
-	for first := true; ; first = false {
-		var batch *pushover.Batch
-		err := d.c.board.beating(func() (err error) {
-			batch, err = d.client.Download(ctx)
-			return err
-		})
+	for {
+		batch, err := d.download(ctx)
 		if err != nil {
 			return 0, err
 		}
-		d.c.board.downloaded()
-		if batch.User.DesktopLicensed != nil {
-			d.c.m.licensed.Set(boolGauge(*batch.User.DesktopLicensed))
-		}
 		fresh := d.held.fresh(batch.Messages)
+		d.c.health.waiting(fresh, batch.More || len(fresh) > 0) // only an empty answer says that it was all
 		if len(fresh) == 0 {
-			if first && hinted && len(batch.Messages) == 0 {
-				again = emptyRetry
-			}
 			break
 		}
 		if fresh[0].ID <= cleared {
-			return 0, fmt.Errorf("message %s is still in the queue after it was deleted through %s", fresh[0].ID, cleared)
+			return 0, &stepError{d.clearing, fmt.Errorf("message %s is still in the queue after it was deleted through %s", fresh[0].ID, cleared)}
 		}
 		d.c.m.received.Add(float64(len(fresh)))
-		if err := d.deliver(ctx, work, fresh); err != nil {
+		if err := d.deliver(ctx, work, fresh, report); err != nil {
 			return 0, err
 		}
-		if d.c.o.ClearDelay > 0 {
-			if !batch.More {
-				break
-			}
-			continue
+		if d.c.o.ClearDelay == 0 {
+			cleared = fresh[len(fresh)-1].ID
+		} else if !batch.More {
+			d.c.health.waiting(nil, false)
+			break
 		}
-		cleared = fresh[len(fresh)-1].ID
+	}
+	if d.c.o.ClearDelay == 0 { // else clearDue tells
+		d.clearing.OK()
+	}
+	if signalled {
+		again = emptyRetry
 	}
 	d.c.m.syncDuration.Observe(time.Since(began).Seconds())
 	return again, nil
+}
+
+// download reads the queue once. It is always urgent: while the service is in
+// trouble nobody can know whether an alarm waits.
+func (d *delivery) download(ctx context.Context) (batch *pushover.Batch, err error) {
+	signals := d.c.health.signals()
+	err = d.c.health.during(func() error {
+		batch, err = d.client.Download(pushover.Urgent(ctx))
+		return err
+	})
+	if err != nil {
+		return nil, &stepError{d.downloading, err}
+	}
+	d.c.health.downloaded(batch, signals)
+	d.downloading.OK()
+	d.session.downloadAccepted()
+	return batch, nil
 }
 
 // deliver publishes messages oldest first, and clears the server through each
 // confirmed prefix: never further, since the service only knows how to delete
 // everything up to an id. It goes on until all are confirmed, or ctx ends, or
 // the session must.
-func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Message) error {
+func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Message, report *drainReport) error {
 	defer d.c.m.oldestWaiting.Store(0)
 	ahead, stop := d.encodeAhead(messages)
 	defer stop()
-	left := len(messages)
+	left := messages
 	for p := range ahead {
 		switch {
 		case p.err != nil:
-			return p.err
+			return &stepError{d.publishing, p.err}
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		left -= len(p.messages)
-		if err := d.deliverPiece(ctx, work, p, left); err != nil {
+		left = left[len(p.messages):]
+		if err := d.deliverPiece(ctx, work, p, len(left), report); err != nil {
 			return err
 		}
+		d.c.health.waiting(left, true)
 	}
 	return nil
 }
 
 // deliverPiece publishes one piece of a batch of which left messages follow.
-func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int) error {
+func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int, report *drainReport) error {
 	began, pace := time.Now(), publishPace()
-	var refused Event // what the dead letter in hand stands for
-	form := 0         // of that dead letter
-	messages, events := p.messages, p.events
+	letters := deadLetters{device: d.device}
+	messages, events, places := p.messages, p.events, placesOf(p.events)
 	for len(events) > 0 {
 		d.c.m.oldestWaiting.Store(heardAt(messages[0], began).UnixNano())
 		d.c.m.clearLag.Set(float64(len(events) + left + d.held.len()))
 		confirmed, err := d.publish(work, events)
 		if confirmed > 0 {
-			form = 0
-			d.c.m.oldestWaiting.Store(0) // what is confirmed does not wait for the bus any more
+			d.c.m.oldestWaiting.Store(0) // what is confirmed no longer waits for the bus
+			report.published(d.c.health.confirmed(messages[:confirmed], places), len(events)-confirmed+left)
 			if err := d.confirmed(ctx, work, messages[:confirmed], events[:confirmed]); err != nil {
 				return err
 			}
-			events, messages = events[confirmed:], messages[confirmed:]
+			events, messages, places = events[confirmed:], messages[confirmed:], places[confirmed:]
 			pace.Reset()
 		}
 		switch {
 		case err == nil:
-			d.publishTrouble.over()
-			d.c.board.publishing(nil)
+			d.publishing.OK()
 			continue
 		case errors.Is(err, ErrFenced):
 			return err
-		case errors.Is(err, ErrRejected) && form < deadLetterForms:
-			d.c.log.Error("event rejected by the bus, publishing a dead letter instead",
-				slog.String("message_id", messages[0].ID.String()), slog.Any("error", err))
-			if form == 0 {
-				refused = events[0]
+		case errors.Is(err, ErrRejected):
+			letter, lettered, encoding := letters.next(events[0], messages[0], err)
+			if encoding != nil {
+				return &stepError{d.publishing, encoding}
 			}
-			if events[0], err = deadLetter(refused, messages[0], d.device, err, form); err != nil {
-				return err
+			if lettered {
+				d.c.log.Error("event rejected, publishing a dead letter",
+					slog.String("message_id", messages[0].ID.String()), slog.Any("error", err))
+				events[0] = letter
+				continue
 			}
-			form++
-			continue
 		}
 		wait := pace.NextBackOff()
-		d.publishTrouble.note(err, wait)
-		d.c.board.publishing(err)
-		d.c.board.beat(wait)
+		d.publishing.Failed(err, time.Now().Add(wait))
+		d.c.health.beat(wait)
 		if !pause(ctx, wait) {
 			return ctx.Err()
 		}
@@ -235,29 +288,20 @@ func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int) er
 	return nil
 }
 
-// publishPace is how attempts at one bus are spaced: quick at first, since a
-// broker's restart takes seconds and an alarm is waiting.
-func publishPace() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval = 250 * time.Millisecond
-	b.MaxInterval = 15 * time.Second
-	return b
-}
-
-// syncPace is how syncs are spaced that fail in the same way each time, such as
-// on an answer that is too large or a deletion that is refused.
-func syncPace() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval = minSyncRetry
-	b.MaxInterval = 10 * time.Minute
-	return b
+// placesOf records the places of the last few events, which the status shows.
+func placesOf(events []Event) []string {
+	places := make([]string, len(events))
+	for i := max(0, len(events)-maxRecent); i < len(events); i++ {
+		events[i].Stored = func(place string) { places[i] = place }
+	}
+	return places
 }
 
 // publish makes one publish call and counts its outcome.
 func (d *delivery) publish(work context.Context, events []Event) (int, error) {
 	attempt, cancel := context.WithTimeout(work, d.c.o.PublishTimeout)
 	defer cancel()
-	d.c.board.beat(d.c.o.PublishTimeout)
+	d.c.health.beat(d.c.o.PublishTimeout)
 	return d.c.publish(attempt, events)
 }
 
@@ -266,7 +310,7 @@ func (c *Connector) publish(ctx context.Context, events []Event) (int, error) {
 	began := time.Now()
 	confirmed, err := c.sink.Publish(ctx, events)
 	if confirmed > 0 && errors.Is(err, context.DeadlineExceeded) {
-		err = nil // slow, but getting on: the rest is for the next call
+		err = nil // slow, but making progress: the rest is for the next call
 	}
 	c.m.publishDuration.WithLabelValues(c.m.sink).Observe(time.Since(began).Seconds())
 	for _, e := range events[:confirmed] {
@@ -275,7 +319,7 @@ func (c *Connector) publish(ctx context.Context, events []Event) (int, error) {
 	if err != nil {
 		c.m.publishFailures.WithLabelValues(c.m.sink, failureReason(err)).Inc()
 	} else {
-		c.board.published()
+		c.health.published()
 	}
 	return confirmed, err
 }

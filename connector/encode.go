@@ -29,6 +29,7 @@ func (d *delivery) encodeAhead(messages []pushover.Message) (pieces <-chan piece
 	task.Go(func() {
 		defer close(out)
 		for part := range slices.Chunk(messages, pieceSize) {
+			part = slices.Clone(part) // opened in place, while the receiver counts what is left
 			events, err := d.events(part)
 			select {
 			case out <- piece{part, events, err}:
@@ -58,9 +59,9 @@ func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
 				m, messages[i] = opened, opened
 			}
 		}
-		d.c.emergencies.seen(m, now)
+		repeatOf := d.c.emergencies.seen(m, now)
 		var err error
-		if events[i], err = messageEvent(d.device, m, now); err != nil {
+		if events[i], err = messageEvent(d.device, m, repeatOf, now); err != nil {
 			return nil, err
 		}
 	}

@@ -11,7 +11,7 @@ type Class int
 // The classes of event a connector publishes.
 const (
 	ClassMessage    Class = iota // a Pushover message
-	ClassResult                  // the outcome of an acknowledge command
+	ClassResult                  // the outcome of a command
 	ClassDeadLetter              // a message the bus refused in its ordinary form
 )
 
@@ -55,6 +55,11 @@ type Event struct {
 	Class Class
 	Route []string
 	Key   string
+
+	// Stored, unless nil, is called once the event is confirmed, with its place in
+	// the log if the bus told it: before Publish returns, by the goroutine that
+	// called it.
+	Stored func(place string)
 }
 
 // An Extension is one CloudEvents extension attribute. CloudEvents knows

@@ -23,7 +23,7 @@ func FuzzMessageEvent(f *testing.F) {
 			raw = []byte("{}")
 		}
 		m := pushover.Message{ID: 7, App: app, Title: title, Text: text, URL: text, Raw: raw}
-		e, err := connector.MessageEvent("nas", m, time.Unix(1, 0))
+		e, err := connector.MessageEvent("nas", m, "", time.Unix(1, 0))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -78,7 +78,7 @@ func TestGoldenMessageEvents(t *testing.T) {
 	schema := compileSchema(t, connector.SchemaMessage)
 	for name, m := range sampleMessages() {
 		t.Run(name, func(t *testing.T) {
-			e, err := connector.MessageEvent("nas-1", m, recordedAt)
+			e, err := connector.MessageEvent("nas-1", m, "", recordedAt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +113,7 @@ func TestGoldenResultEvents(t *testing.T) {
 func TestGoldenDeadLetters(t *testing.T) {
 	schema := compileSchema(t, connector.SchemaDeadLetter)
 	m := sampleMessages()["full"]
-	e, err := connector.MessageEvent("nas-1", m, recordedAt)
+	e, err := connector.MessageEvent("nas-1", m, "", recordedAt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func checkBothModes(t *testing.T, e connector.Event) {
 func TestRawKeepsWhatWasReceivedLessCredentials(t *testing.T) {
 	e, err := connector.MessageEvent("nas-1", pushover.Message{
 		ID: 1, Raw: json.RawMessage(`{"id":1,"new_thing":[1,2],"secret":"s3cr3t","device_id":"d3v1c3"}`),
-	}, recordedAt)
+	}, "", recordedAt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestRawKeepsWhatWasReceivedLessCredentials(t *testing.T) {
 
 func TestPriorityOutsideTheDocumentedRangeIsClamped(t *testing.T) {
 	for priority, want := range map[pushover.Priority]string{-9: "lowest", 7: "emergency"} {
-		e, err := connector.MessageEvent("nas-1", pushover.Message{ID: 1, App: "x", Priority: priority}, recordedAt)
+		e, err := connector.MessageEvent("nas-1", pushover.Message{ID: 1, App: "x", Priority: priority}, "", recordedAt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,7 +231,7 @@ func TestPriorityOutsideTheDocumentedRangeIsClamped(t *testing.T) {
 
 func TestAbsurdDatesAreLeftOut(t *testing.T) {
 	for _, sent := range []int64{-1 << 62, 1 << 62, 253402300800} {
-		e, err := connector.MessageEvent("nas-1", pushover.Message{ID: 1, App: "x", Sent: time.Unix(sent, 0)}, recordedAt)
+		e, err := connector.MessageEvent("nas-1", pushover.Message{ID: 1, App: "x", Sent: time.Unix(sent, 0)}, "", recordedAt)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,62 @@
 package connector
 
+import (
+	"time"
+
+	"github.com/pushover-connector/pushover-connector/pushover"
+)
+
 // What the external tests look at directly.
 var (
-	MessageEvent  = messageEvent
-	ResultEvent   = resultEvent
-	DeadLetter    = deadLetter
-	DecodeCommand = decodeCommand
-	AppSlug       = appSlug
+	MessageEvent = messageEvent
+	ResultEvent  = resultEvent
+	DeadLetter   = deadLetter
+	AppSlug      = appSlug
 )
+
+// DecodeCommand returns the parts of a decoded command.
+func DecodeCommand(body []byte) (verb, receipt, id string, err error) {
+	c, err := decodeCommand(body)
+	return c.verb, string(c.receipt), c.id, err
+}
+
+// RenderStatus returns what the status page shows: all of it, and the part that
+// an event of /events carries.
+func RenderStatus(s Status, now time.Time) (whole, live []byte, err error) {
+	p := newPage(s, now)
+	if whole, err = p.html("page"); err != nil {
+		return nil, nil, err
+	}
+	live, err = p.event(true)
+	return whole, live, err
+}
+
+// MaxStreams is the bound on open event streams.
+const MaxStreams = maxStreams
+
+// EventsLastHour is what the status counts of events at these times.
+func EventsLastHour(now time.Time, times ...time.Time) int {
+	var h hourly
+	for _, t := range times {
+		h.add(t, 1)
+	}
+	return h.sum(now)
+}
+
+// CountWhileEncoding counts what waits while it is encoded, as a delivery does,
+// and returns how many messages were opened.
+func CountWhileEncoding(c *Connector, messages []pushover.Message) (opened int) {
+	ahead, stop := (&delivery{c: c}).encodeAhead(messages)
+	defer stop()
+	left := messages
+	for p := range ahead {
+		left = left[len(p.messages):]
+		c.health.waiting(left, true)
+		for _, m := range p.messages {
+			if m.Decrypted {
+				opened++
+			}
+		}
+	}
+	return opened
+}

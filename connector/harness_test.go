@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -24,6 +26,7 @@ type memoryLog struct {
 	events []connector.Event
 	keys   map[string]bool
 	calls  int
+	holds  int // calls of Holds
 
 	// script, unless nil, decides what becomes of a call: how many events are
 	// stored, how many of them are confirmed, and the error. It runs without
@@ -58,6 +61,9 @@ func (l *memoryLog) Publish(ctx context.Context, events []connector.Event) (int,
 		if !l.keys[e.DedupKey()] {
 			l.keys[e.DedupKey()] = true
 			l.events = append(l.events, e)
+			if e.Stored != nil {
+				e.Stored(fmt.Sprintf("memory#%d", len(l.events)))
+			}
 		}
 	}
 	return confirm, err
@@ -66,12 +72,33 @@ func (l *memoryLog) Publish(ctx context.Context, events []connector.Event) (int,
 func (l *memoryLog) Holds(_ context.Context, events []connector.Event) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.holds++
 	for i, e := range events {
 		if !l.keys[e.DedupKey()] {
 			return i, nil
 		}
 	}
 	return len(events), nil
+}
+
+// reads is how often the log was read back.
+func (l *memoryLog) reads() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holds
+}
+
+// Read implements [connector.Reader].
+func (l *memoryLog) Read(_ context.Context, q connector.Query, f func(connector.Stored) error) error {
+	for i, e := range l.all() {
+		if !slices.Contains(q.Classes, e.Class) {
+			continue
+		}
+		if err := f(connector.Stored{Event: e, Place: fmt.Sprintf("memory#%d", i+1), At: time.Now()}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lose removes everything from the log, as a power cut may.
@@ -114,10 +141,77 @@ type rig struct {
 	sim    *pushovertest.Server
 	device pushovertest.Device
 	log    *memoryLog
-	output *syncBuffer // what connectors logged
+	sink   connector.Sink // log, or something around it
+	output *syncBuffer    // what connectors logged
 	reg    *prometheus.Registry
 	opts   connector.Options
+	bus    *connector.Activity       // of the latest connector: ok
 	dial   func(o *pushover.Options) // last word on the client's options
+	cable  *cable                    // to the service
+}
+
+// A cable leads to the service. While it is cut the network is half open:
+// connections are not refused, nothing arrives any more, and nothing says so.
+type cable struct {
+	mu    sync.Mutex
+	whole chan struct{} // closed while it is
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+func newCable(sim *pushovertest.Server) *cable {
+	c := &cable{whole: make(chan struct{}), dial: sim.DialContext}
+	close(c.whole)
+	return c
+}
+
+func (c *cable) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.whole = make(chan struct{})
+}
+
+func (c *cable) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.whole)
+}
+
+func (c *cable) state() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.whole
+}
+
+func (c *cable) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	select {
+	case <-c.state():
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	conn, err := c.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return cableConn{conn, c}, nil
+}
+
+type cableConn struct {
+	net.Conn
+	cable *cable
+}
+
+func (c cableConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		select {
+		case <-c.cable.state():
+			return n, err
+		default:
+			if err != nil {
+				return n, err
+			}
+		}
+	}
 }
 
 func newRig(t *testing.T, o pushovertest.Options) *rig {
@@ -125,7 +219,8 @@ func newRig(t *testing.T, o pushovertest.Options) *rig {
 	sim := pushovertest.New(o)
 	sim.StartPipe()
 	t.Cleanup(sim.Close)
-	return &rig{t: t, sim: sim, device: sim.AddDevice("nas-1"), log: newMemoryLog(), output: &syncBuffer{}}
+	log := newMemoryLog()
+	return &rig{t: t, sim: sim, device: sim.AddDevice("nas-1"), log: log, sink: log, output: &syncBuffer{}, cable: newCable(sim)}
 }
 
 func (r *rig) credentials() pushover.Credentials {
@@ -178,10 +273,19 @@ type running struct {
 func (r *rig) start() *running {
 	r.t.Helper()
 	o := pushover.Options{
-		APIURL: r.sim.APIURL(), StreamURL: r.sim.StreamURL(), DialContext: r.sim.DialContext,
-		UserAgent: "connector-test/1", Credentials: r.credentials(),
+		APIURL: r.sim.APIURL(), StreamURL: r.sim.StreamURL(), DialContext: r.cable.dialContext,
+		UserAgent: "connector-test/1", Credentials: r.credentials(), Timeout: 10 * time.Second,
 		Logger: slog.New(slog.NewJSONHandler(r.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	opts := r.opts
+	opts.Logger = o.Logger
+	r.reg = prometheus.NewRegistry()
+	opts.Metrics = connector.NewMetrics(r.reg, "memory", "test", "none")
+	opts.Health = connector.NewHealth(opts.Logger, opts.Metrics, connector.PartCommands)
+	r.bus = opts.Health.Activity(connector.PartBus)
+	r.bus.OK()
+	opts.Health.Activity(connector.PartCommands).OK()
+	o.OnAPIState = opts.Health.APIState
 	if r.dial != nil {
 		r.dial(&o)
 	}
@@ -189,12 +293,8 @@ func (r *rig) start() *running {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	opts := r.opts
-	opts.Logger = o.Logger
-	r.reg = prometheus.NewRegistry()
-	opts.Metrics = connector.NewMetrics(r.reg, "memory", "test", "none")
-	c, err := connector.New(client, r.log, opts)
-	if err != nil {
+	c := connector.New(client, opts)
+	if err := c.SetSink(r.sink); err != nil {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(r.t.Context())
@@ -303,4 +403,14 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// part returns the account of one part.
+func part(s connector.Status, name connector.Part) connector.PartStatus {
+	for _, p := range s.Parts {
+		if p.Part == name {
+			return p
+		}
+	}
+	return connector.PartStatus{}
 }

@@ -9,7 +9,7 @@ import (
 
 // A jsonWriter writes one JSON object, member by member, in the order of the
 // calls. Every message is written twice, as data and as an event, and doing so
-// through reflection was the larger part of carrying it.
+// through reflection took most of the time that carrying it took.
 type jsonWriter struct{ out []byte }
 
 // newJSONWriter begins an object that will take about size bytes.
@@ -60,7 +60,7 @@ func (w *jsonWriter) value(name string, value []byte) {
 
 func appendQuoted(out []byte, s string) []byte {
 	if !plainText(s) {
-		quoted, _ := json.Marshal(s) // there is no string it cannot encode
+		quoted, _ := json.Marshal(s) // it can encode any string
 		return append(out, quoted...)
 	}
 	out = append(out, '"')

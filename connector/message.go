@@ -19,17 +19,21 @@ const (
 	TypeAcknowledged = "net.pushover.emergency.acknowledged"
 	TypeRejected     = "net.pushover.emergency.rejected"
 	TypeExpired      = "net.pushover.emergency.expired"
+
+	// Results of the commands status, sync and resume.
+	TypeCommandDone     = "net.pushover.command.done"
+	TypeCommandRejected = "net.pushover.command.rejected" // or too old; the data's status tells
 )
 
 // Source returns the source attribute of all events of a device. The name is
 // used because the device's id is a secret.
 func Source(deviceName string) string { return "pushover://device/" + deviceName }
 
-// undecryptable stands in for the text of a message that no key opens. The
-// ciphertext stays in raw.
-const undecryptable = "(end-to-end encrypted; no configured key opens it)"
+// undecryptable replaces the text of a message that no key opens. The ciphertext
+// stays in raw.
+const undecryptable = "(end-to-end encrypted; none of the configured keys can decrypt it)"
 
-// readable returns the message with what a reader can make nothing of replaced.
+// readable returns the message without ciphertext that no key opened.
 func readable(m pushover.Message) pushover.Message {
 	if m.Encrypted && !m.Decrypted {
 		m.Title, m.Text, m.URL, m.URLTitle = "", undecryptable, "", ""
@@ -37,20 +41,25 @@ func readable(m pushover.Message) pushover.Message {
 	return m
 }
 
-// messageEvent turns a message of the named device into its event. now becomes
+// messageEvent turns a message of the named device into its event. repeatOf is
+// the id of the emergency's first message, if this is a later one. now becomes
 // the time at which the event was recorded.
-func messageEvent(device string, m pushover.Message, now time.Time) (Event, error) {
+func messageEvent(device string, m pushover.Message, repeatOf string, now time.Time) (Event, error) {
 	priority := clampPriority(m.Priority)
 	id, sent, expires := m.ID.String(), rfc3339(m.Sent), rfc3339(m.Expires)
-	data, err := messageData(device, m)
+	stale := m.Receipt != "" && now.Sub(heardAt(m, now)) >= emergencyLife
+	data, err := messageData(device, m, repeatOf, stale)
 	if err != nil {
 		return Event{}, fmt.Errorf("encode message %s: %w", id, err)
 	}
 	severity := severities[priority]
+	if priority == pushover.PriorityEmergency && (m.Acked || stale) {
+		severity = severityOver
+	}
 	extensions := []Extension{
 		{"sequence", strings.Repeat("0", max(0, 20-len(id))) + id},
 		{"severitytext", severity.text},
-		{"severitynumber", severity.number},
+		{severityNumber, severity.number},
 	}
 	if expires != "" {
 		extensions = append(extensions, Extension{"expirytime", expires})
@@ -71,7 +80,7 @@ func messageEvent(device string, m pushover.Message, now time.Time) (Event, erro
 
 // messageData writes the data of a message's event; schema/message.json
 // describes it. A field that the service did not send is absent, never empty.
-func messageData(device string, m pushover.Message) ([]byte, error) {
+func messageData(device string, m pushover.Message, repeatOf string, stale bool) ([]byte, error) {
 	raw, err := oneLine(withoutSecrets(m.Raw))
 	if err != nil {
 		return nil, fmt.Errorf("raw: %w", err)
@@ -103,6 +112,10 @@ func messageData(device string, m pushover.Message) ([]byte, error) {
 	w.optional("url_title", m.URLTitle)
 	w.optional("receipt", string(m.Receipt))
 	w.boolean("acked", m.Acked)
+	w.optional("repeat_of", repeatOf)
+	if stale {
+		w.boolean("stale", true)
+	}
 	w.optional("sent_at", rfc3339(m.Sent))
 	w.optional("queued_at", rfc3339(m.Queued))
 	w.optional("dispatched_at", rfc3339(m.Dispatched))
@@ -124,16 +137,22 @@ func clampPriority(p pushover.Priority) pushover.Priority {
 
 // severities maps priorities onto OpenTelemetry severity numbers, as the
 // CloudEvents severity extension asks.
-var severities = map[pushover.Priority]struct {
-	text   string
-	number int32
-}{
+var severities = map[pushover.Priority]severity{
 	pushover.PriorityLowest:    {"TRACE", 1},
 	pushover.PriorityLow:       {"DEBUG", 5},
 	pushover.PriorityNormal:    {"INFO", 9},
 	pushover.PriorityHigh:      {"ERROR", 17},
 	pushover.PriorityEmergency: {"FATAL", 21},
 }
+
+type severity struct {
+	text   string
+	number int32
+}
+
+// severityOver is that of an emergency that was over when it was recorded:
+// acknowledged, or older than an emergency can live. Nobody needs to be woken.
+var severityOver = severity{"WARN", 13}
 
 // iconName is what may become part of an icon's URL: the name comes from the
 // network.
@@ -228,42 +247,6 @@ func mayHoldSecret(raw []byte) bool {
 }
 
 var secretFields = []string{"secret", "device_id", "device_uuid", "password", "twofa"}
-
-// deadLetterReason is the extension that says why a message is a dead letter.
-const deadLetterReason = "deadletterreason"
-
-// deadLetter returns what is published in place of an event that the bus will
-// not take. A bus mostly refuses size, so each form is smaller than the one
-// before: without raw, then without the text.
-func deadLetter(e Event, m pushover.Message, device string, reason error, form int) (Event, error) {
-	m = readable(m)
-	data := map[string]any{
-		"id": m.ID.String(), "device": device, "app": truncate(m.App, 200),
-		"priority": int(clampPriority(m.Priority)), "priority_name": clampPriority(m.Priority).String(),
-		"size": len(e.Data),
-	}
-	if m.Receipt != "" {
-		data["receipt"] = string(m.Receipt)
-	}
-	if sent := rfc3339(m.Sent); sent != "" {
-		data["sent_at"] = sent
-	}
-	if form == 0 {
-		data["title"], data["message"] = truncate(m.Title, 1000), truncate(m.Text, 4000)
-	}
-	encoded, err := json.Marshal(data)
-	if err != nil {
-		return Event{}, fmt.Errorf("encode dead letter %s: %w", m.ID, err)
-	}
-	d := e
-	d.Class, d.Route, d.Data = ClassDeadLetter, []string{"deadletter"}, encoded
-	d.Subject = truncate(e.Subject, 200)
-	d.Extensions = append([]Extension{{deadLetterReason, truncate(reason.Error(), 300)}}, e.Extensions...)
-	return d, nil
-}
-
-// deadLetterForms is how many forms deadLetter knows.
-const deadLetterForms = 2
 
 func truncate(s string, limit int) string {
 	if len(s) <= limit {

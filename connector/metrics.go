@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"math"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -21,8 +22,14 @@ type Metrics struct {
 	sink string // label of the sink in use
 
 	state            *prometheus.GaugeVec
+	partUp           *prometheus.GaugeVec
+	partFailingSince *prometheus.GaugeVec
+	partAttempts     *prometheus.GaugeVec
 	lastFrame        atomic.Int64 // Unix nanoseconds, 0 = none yet
-	oldestWaiting    atomic.Int64 // Unix nanoseconds, 0 = nothing waits
+	lastDownload     atomic.Int64 // the same
+	oldestQueued     atomic.Int64 // Unix nanoseconds, 0 = nothing waits
+	oldestWaiting    atomic.Int64 // the same
+	eventDelay       prometheus.Histogram
 	signals          *prometheus.CounterVec
 	reconnects       *prometheus.CounterVec
 	syncDuration     prometheus.Histogram
@@ -42,7 +49,6 @@ type Metrics struct {
 	commandDuration  prometheus.Histogram
 	emergencies      prometheus.Gauge
 	licensed         prometheus.Gauge
-	sinkConnected    prometheus.Gauge
 	sinkGrade        prometheus.Gauge
 	credentialsLoads *prometheus.CounterVec
 }
@@ -60,6 +66,14 @@ func NewMetrics(reg prometheus.Registerer, sink, version, commit string) *Metric
 		sink: sink,
 		state: f.gaugeVec("session_state",
 			"1 for the state the session is in, 0 for all others.", "state"),
+		partUp: f.gaugeVec("part_up",
+			"1 if the part works, 0 if it is failing or has not worked yet.", "part"),
+		partFailingSince: f.gaugeVec("part_failing_since_timestamp_seconds",
+			"Unix time at which the part began to fail, 0 while it works.", "part"),
+		partAttempts: f.gaugeVec("part_attempts",
+			"Failed attempts in a row, 0 while the part works.", "part"),
+		eventDelay: f.histogram("event_delay_seconds",
+			"Time from a message being queued by Pushover to its event being confirmed by the bus."),
 		signals: f.counterVec("stream_signals_total",
 			"Signals heard on the push stream.", "signal"),
 		reconnects: f.counterVec("stream_reconnects_total",
@@ -89,17 +103,15 @@ func NewMetrics(reg prometheus.Registerer, sink, version, commit string) *Metric
 		apiDuration: f.histogramVec("api_request_duration_seconds",
 			"Time of a request to the Pushover API.", "op"),
 		commands: f.counterVec("ack_commands_total",
-			"Acknowledge commands that ended, by result.", "result"),
+			"Commands that ended, by result.", "result"),
 		commandsWaiting: f.gauge("ack_commands_waiting",
 			"Acknowledge commands that were tried and will be tried again."),
 		commandDuration: f.histogram("ack_duration_seconds",
-			"Time from an acknowledge command's publication to its result."),
+			"Time from a command being published to its result."),
 		emergencies: f.gauge("emergencies_outstanding",
-			"Emergencies seen that nobody is known to have acknowledged and that have not expired."),
+			"Unexpired emergencies not known to be acknowledged, NaN while those from before the start are not known."),
 		licensed: f.gauge("desktop_licensed",
 			"1 if the account has a desktop licence, 0 if it is on trial or unlicensed, NaN until known."),
-		sinkConnected: f.gauge("sink_connected",
-			"1 while the sink's connection is up."),
 		sinkGrade: f.gauge("sink_durability_grade",
 			"What the sink's confirmation survives: 0 nothing, 1 the connector, 2 the broker's process, 3 a power cut."),
 		credentialsLoads: f.counterVec("credentials_reloads_total",
@@ -107,14 +119,21 @@ func NewMetrics(reg prometheus.Registerer, sink, version, commit string) *Metric
 	}
 	f.gaugeFunc("stream_last_frame_age_seconds",
 		"Time since the push stream last said anything, NaN before the first time.",
-		func() float64 { return age(&m.lastFrame, nan) })
+		func() float64 { return age(&m.lastFrame, math.NaN()) })
+	f.gaugeFunc("last_download_timestamp_seconds",
+		"Unix time of the last successful download, 0 before the first one.",
+		func() float64 { return timestamp(&m.lastDownload) })
+	f.gaugeFunc("queue_oldest_timestamp_seconds",
+		"Unix time at which the oldest message known to wait was queued, 0 if none is known to wait.",
+		func() float64 { return timestamp(&m.oldestQueued) })
 	f.gaugeFunc("oldest_unpublished_age_seconds",
 		"Age of the oldest message downloaded and not yet confirmed by the sink, 0 if there is none.",
 		func() float64 { return age(&m.oldestWaiting, 0) })
 	f.gaugeVec("build_info", "Always 1; the labels tell the build.", "version", "commit", "go_version").
 		WithLabelValues(version, commit, runtime.Version()).Set(1)
 
-	m.licensed.Set(nan)
+	m.licensed.Set(math.NaN())
+	m.emergencies.Set(math.NaN())
 	m.setState(StateStarting)
 	for _, s := range []pushover.Signal{
 		pushover.SignalKeepAlive, pushover.SignalMessage, pushover.SignalReload,
@@ -135,7 +154,7 @@ func NewMetrics(reg prometheus.Registerer, sink, version, commit string) *Metric
 	for _, reason := range []string{"error", "timeout", "rejected", "fenced"} {
 		m.publishFailures.WithLabelValues(sink, reason)
 	}
-	for _, s := range []ResultStatus{StatusAcknowledged, StatusRejected, StatusExpired} {
+	for _, s := range []ResultStatus{StatusAcknowledged, StatusDone, StatusRejected, StatusExpired} {
 		m.commands.WithLabelValues(string(s))
 	}
 	for _, outcome := range []string{"accepted", "invalid"} {
@@ -155,15 +174,23 @@ func (m *Metrics) Request(r pushover.RequestInfo) {
 // Duplicates counts events that a sink found in its log already.
 func (m *Metrics) Duplicates(n int) { m.duplicates.Add(float64(n)) }
 
-// SinkConnected records whether the sink's connection is up.
-func (m *Metrics) SinkConnected(up bool) { m.sinkConnected.Set(boolGauge(up)) }
-
 // SinkDurability records the sink's durability grade.
 func (m *Metrics) SinkDurability(g Grade) { m.sinkGrade.Set(float64(g)) }
 
+func (m *Metrics) setPart(s PartStatus) {
+	since := 0.0
+	if !s.OK {
+		since = float64(s.Since.UnixMilli()) / 1000
+	}
+	label := string(s.Part)
+	m.partUp.WithLabelValues(label).Set(gaugeOf(s.OK))
+	m.partFailingSince.WithLabelValues(label).Set(since)
+	m.partAttempts.WithLabelValues(label).Set(float64(s.Attempts))
+}
+
 func (m *Metrics) setState(current State) {
 	for _, s := range States() {
-		m.state.WithLabelValues(string(s)).Set(boolGauge(s == current))
+		m.state.WithLabelValues(string(s)).Set(gaugeOf(s == current))
 	}
 }
 
@@ -189,9 +216,58 @@ func signalLabel(s pushover.Signal) string {
 	}
 }
 
-func boolGauge(b bool) float64 {
+func gaugeOf(b bool) float64 {
 	if b {
 		return 1
 	}
 	return 0
+}
+
+// age is the time in seconds since the instant in t, or none if it is 0.
+func age(t *atomic.Int64, none float64) float64 {
+	ns := t.Load()
+	if ns == 0 {
+		return none
+	}
+	return max(0, time.Since(time.Unix(0, ns)).Seconds())
+}
+
+// timestamp is the Unix time in seconds of the instant in t, 0 if it is 0.
+func timestamp(t *atomic.Int64) float64 { return float64(t.Load()) / 1e9 }
+
+// factory makes and registers metrics in the connector's namespace.
+type factory struct {
+	promauto.Factory
+}
+
+func (f factory) counter(name, help string) prometheus.Counter {
+	return f.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func (f factory) counterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return f.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func (f factory) gauge(name, help string) prometheus.Gauge {
+	return f.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func (f factory) gaugeVec(name, help string, labels ...string) *prometheus.GaugeVec {
+	return f.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func (f factory) gaugeFunc(name, help string, value func() float64) {
+	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value)
+}
+
+func (f factory) histogramVec(name, help string, labels ...string) *prometheus.HistogramVec {
+	return f.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: latencyBuckets,
+	}, labels)
+}
+
+func (f factory) histogram(name, help string) prometheus.Histogram {
+	return f.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: latencyBuckets,
+	})
 }

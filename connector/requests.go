@@ -21,7 +21,7 @@ func (c *Connector) Endpoints() []Endpoint {
 		},
 		{
 			Name:          "status",
-			Description:   "State of the session, of the sink, and the emergencies outstanding.",
+			Description:   "Which parts work, which fail, since when and why, and the outstanding emergencies.",
 			RequestSchema: Schema(SchemaEmpty), ResponseSchema: Schema(SchemaStatus),
 			Handle: func(context.Context, []byte) ([]byte, error) { return json.Marshal(c.Status()) },
 		},
@@ -29,26 +29,35 @@ func (c *Connector) Endpoints() []Endpoint {
 			Name:          "sync",
 			Description:   "Download now.",
 			RequestSchema: Schema(SchemaEmpty), ResponseSchema: Schema(SchemaAccepted),
-			Handle: func(context.Context, []byte) ([]byte, error) {
-				if s := c.board.snapshot(); s.State.halted() {
-					return nil, &RequestError{Code: http.StatusConflict, Description: describe(s)}
-				}
-				c.Sync()
-				return accepted, nil
-			},
+			Handle: func(context.Context, []byte) ([]byte, error) { return accept(c.requestSync()) },
 		},
 		{
 			Name:          "resume",
-			Description:   "Start a new session after the reason for which it was halted is gone.",
+			Description:   "Start a new session after the cause for which it was halted is gone.",
 			RequestSchema: Schema(SchemaEmpty), ResponseSchema: Schema(SchemaAccepted),
-			Handle: func(context.Context, []byte) ([]byte, error) {
-				if err := c.Resume(); err != nil {
-					return nil, &RequestError{Code: http.StatusConflict, Description: err.Error()}
-				}
-				return accepted, nil
-			},
+			Handle: func(context.Context, []byte) ([]byte, error) { return accept(c.Resume()) },
 		},
 	}
+}
+
+// requestSync asks for a download, unless the session is halted: then there will
+// be none.
+func (c *Connector) requestSync() error {
+	s := c.health.snapshot()
+	if !s.State.halted() {
+		c.Sync()
+		return nil
+	}
+	p := s.part(PartSession)
+	return &Failure{Reason: p.Reason, Detail: string(s.State) + ": " + p.Detail, Remedy: p.Remedy}
+}
+
+// accept answers a request that has no other answer than that it was accepted.
+func accept(err error) ([]byte, error) {
+	if err != nil {
+		return nil, &RequestError{Code: http.StatusConflict, Description: err.Error()}
+	}
+	return accepted, nil
 }
 
 var accepted = []byte(`{"accepted":true}`)
@@ -56,7 +65,7 @@ var accepted = []byte(`{"accepted":true}`)
 // requestAck runs a command that arrived as a request. The answer to one that
 // was rejected or has expired carries the result as its body too.
 func (c *Connector) requestAck(ctx context.Context, body []byte) ([]byte, error) {
-	cmd := Command{ID: "request#" + rand.Text(), Body: body, Time: time.Now(), Attempt: 1}
+	cmd := Command{ID: "request#" + rand.Text(), Body: body, Time: time.Now()}
 	result, err := c.HandleCommand(ctx, cmd)
 	if err != nil {
 		c.commands.forget(cmd)

@@ -14,7 +14,7 @@ const (
 	SchemaMessage    = "message"    // data of a message event
 	SchemaResult     = "result"     // data of a result event, answer to an ack request
 	SchemaDeadLetter = "deadletter" // data of a dead letter
-	SchemaCommand    = "command"    // acknowledge command
+	SchemaCommand    = "command"    // command
 	SchemaStatus     = "status"     // answer to a status request
 	SchemaAccepted   = "accepted"   // answer to a sync or resume request
 	SchemaEmpty      = "empty"      // request without a body

@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // ErrRejected is wrapped by a [Sink]'s error when the first unconfirmed event
@@ -27,9 +28,8 @@ var ErrFenced = errors.New("another connector took over")
 // back as the sink's documentation says it can tell.
 //
 // A plain error means that the outcome of events[confirmed:] is unknown or
-// negative: the caller tries again from events[confirmed], and the sink sees to
-// it that this leaves neither a duplicate nor a gap nor a change of order. An
-// error that wraps [ErrRejected] says that events[confirmed] itself can never be
+// negative: the caller tries again from events[confirmed], and the sink ensures
+// that this causes no duplicate, no gap and no change of order. An error that wraps [ErrRejected] says that events[confirmed] itself can never be
 // accepted. One that wraps [ErrFenced] says that the sink must not be used again.
 //
 // Publish retries nothing: the caller owns retry and its pace. When ctx ends,
@@ -48,6 +48,33 @@ type Sink interface {
 // the only other copy: see the connector's clear delay.
 type Verifier interface {
 	Holds(ctx context.Context, events []Event) (held int, err error)
+}
+
+// A Reader is a [Sink] whose log can be read.
+//
+// Read calls f for each event that q selects, oldest first, and returns nil when
+// it has reached what was the log's end at the start or, if q.Follow is set,
+// only when ctx ends. An error of f ends it and is returned. Records that are not
+// events of a connector are passed over. It may be called concurrently with
+// any other method, and changes nothing on the bus.
+type Reader interface {
+	Read(ctx context.Context, q Query, f func(Stored) error) error
+}
+
+// A Query selects events of a log.
+type Query struct {
+	Classes  []Class   // of these classes; none means all
+	Priority string    // only messages of this priority, by name; "" means all. Other classes are not affected
+	Since    time.Time // taken in by the bus at this time or later; zero means from the beginning
+	Last     int       // only this many, the newest; 0 means all
+	Follow   bool      // keep going with new events
+}
+
+// A Stored event is one that a log holds.
+type Stored struct {
+	Event           // as published, but without Route and Key
+	Place string    // in the log, such as "PUSHOVER#8123" or "pushover.messages/0@8123"
+	At    time.Time // when the bus took it in
 }
 
 // Grade sums up how far a confirmation of a bus can be relied upon.
@@ -77,8 +104,8 @@ func (g Grade) String() string {
 	}
 }
 
-// Durability is what a look at the bus's configuration says about the events
-// confirmed by it.
+// Durability says how safe the events that a bus confirms are, judging by its
+// configuration.
 type Durability struct {
 	Grade Grade
 

@@ -10,7 +10,7 @@ const (
 	StateStarting    State = "starting"     // nothing tried yet
 	StateConnecting  State = "connecting"   // dialling the push stream
 	StateConnected   State = "connected"    // login frame sent, nothing heard yet
-	StateLive        State = "live"         // the service has spoken on this connection
+	StateLive        State = "live"         // the service has spoken on this connection, or accepted a download and left it open
 	StateWaiting     State = "waiting"      // backing off before the next attempt
 	StateStopped     State = "stopped"      // shut down
 	StateLoginNeeded State = "login_needed" // credentials missing, refused, or the device disabled
@@ -29,20 +29,4 @@ func States() []State {
 // halted reports whether the session waits for a person.
 func (s State) halted() bool {
 	return s == StateLoginNeeded || s == StateTakenOver || s == StateFenced
-}
-
-// remedy says what the operator does about a state that does not pass by
-// itself.
-func (s State) remedy() string {
-	switch s {
-	case StateLoginNeeded:
-		return "run 'pushover-connector login' and put the new credentials where the old ones were, and restart if that is the environment; " +
-			"if the device was disabled on the Pushover dashboard, enable it and send 'resume'"
-	case StateTakenOver:
-		return "stop the other program that uses this device's credentials, or log in under a device name of its own; then send 'resume'"
-	case StateFenced:
-		return "stop the other connector for this device, or this one; then restart the one that stays"
-	default:
-		return ""
-	}
 }

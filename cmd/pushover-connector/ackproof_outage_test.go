@@ -52,8 +52,8 @@ func TestCommandsOutlastAMinuteOfOutage(t *testing.T) {
 		}
 		defer client.Close()
 		log := &ledger{keys: map[string]bool{}}
-		c, err := connector.New(client, log, connector.Options{})
-		if err != nil {
+		c := connector.New(client, connector.Options{})
+		if err := c.SetSink(log); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -82,7 +82,7 @@ func TestCommandsOutlastAMinuteOfOutage(t *testing.T) {
 		var commands sync.WaitGroup
 		for i, s := range sent {
 			commands.Go(func() {
-				cmd := connector.Command{ID: commandID("C", i), Body: []byte(s.Receipt), Time: begun, Attempt: 1}
+				cmd := connector.Command{ID: commandID("C", i), Body: []byte(s.Receipt), Time: begun}
 				for {
 					slots <- struct{}{}
 					result, err := c.HandleCommand(ctx, cmd)
@@ -99,7 +99,6 @@ func TestCommandsOutlastAMinuteOfOutage(t *testing.T) {
 						return
 					}
 					time.Sleep(retry.After)
-					cmd.Attempt++
 				}
 			})
 		}

@@ -146,7 +146,7 @@ func acknowledged(s pushovertest.State) int {
 	return n
 }
 
-// What is no command is rejected with a reason, marked as poison on the bus with
+// What is not a command is rejected with a reason, marked as poison on the bus with
 // the same reason, and never reaches Pushover.
 func TestGarbageOnTheControlSubjectIsRejectedWithoutARequest(t *testing.T) {
 	t.Parallel()

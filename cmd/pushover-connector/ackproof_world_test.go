@@ -43,11 +43,7 @@ const ackDevice = "nas-1"
 
 func newAckWorld(t testing.TB) *ackWorld {
 	t.Helper()
-	w := &ackWorld{t: t, sim: pushovertest.New(pushovertest.Options{KeepAlive: time.Second}), dir: t.TempDir()}
-	if err := w.sim.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.sim.Close)
+	w := newServiceWorld(t)
 	var err error
 	w.nats, err = server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: filepath.Join(w.dir, "nats"),
@@ -61,21 +57,39 @@ func newAckWorld(t testing.TB) *ackWorld {
 	if !w.nats.ReadyForConnections(patience) {
 		t.Fatal("the NATS server did not start")
 	}
-	if w.nc, err = nats.Connect(w.nats.ClientURL()); err != nil {
+	w.connect(w.nats.ClientURL())
+	return w
+}
+
+// newServiceWorld is a world without a bus.
+func newServiceWorld(t testing.TB) *ackWorld {
+	t.Helper()
+	w := &ackWorld{t: t, sim: pushovertest.New(pushovertest.Options{KeepAlive: time.Second}), dir: t.TempDir()}
+	if err := w.sim.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.nc.Close)
-	if w.js, err = jetstream.New(w.nc); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(w.sim.Close)
 	device := w.sim.AddDevice(ackDevice)
 	creds := pushover.Credentials{
 		Secret: pushover.Secret(device.Secret), DeviceID: pushover.DeviceID(device.ID), DeviceName: device.Name,
 	}
-	if err := creds.Save(filepath.Join(w.dir, "credentials.json")); err != nil {
+	if err := creds.Save(w.credentialsFile()); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// connect makes the world's own client of a NATS server.
+func (w *ackWorld) connect(url string) {
+	w.t.Helper()
+	var err error
+	if w.nc, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(w.nc.Close)
+	if w.js, err = jetstream.New(w.nc); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // within returns a context that bounds one wait.
@@ -97,7 +111,7 @@ func (w *ackWorld) eventually(what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			w.t.Fatalf("waited in vain for %s", what)
+			w.t.Fatalf("waited too long for %s", what)
 		}
 	}
 }
@@ -106,27 +120,33 @@ func (w *ackWorld) eventually(what string, cond func() bool) {
 type daemon struct {
 	w    *ackWorld
 	cmd  *exec.Cmd
-	log  bytes.Buffer
+	log  output
 	wait func() error // waits for the process; may be called again
+}
+
+// An output is what a process has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // start runs the program, connected to the NATS server at url, with more
 // settings if given.
 func (w *ackWorld) start(natsURL string, settings ...string) *daemon {
 	w.t.Helper()
-	path, err := exec.LookPath("pushover-connector")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	d := &daemon{w: w, cmd: exec.Command(path, "run")}
-	d.cmd.Env = []string{
-		"HOME=" + w.dir,
-		"PUSHOVER_API_URL=" + w.sim.APIURL(), "PUSHOVER_STREAM_URL=" + w.sim.StreamURL(),
-		"PUSHOVER_CREDENTIALS_FILE=" + filepath.Join(w.dir, "credentials.json"),
-		"NATS_URL=" + natsURL, "HTTP_ADDR=",
-		"GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
-	}
-	d.cmd.Env = append(d.cmd.Env, settings...)
+	d := &daemon{w: w, cmd: w.program(append([]string{"NATS_URL=" + natsURL, "HTTP_ADDR="}, settings...), "run")}
 	d.cmd.Stderr = &d.log
 	if err := d.cmd.Start(); err != nil {
 		w.t.Fatal(err)
@@ -140,6 +160,25 @@ func (w *ackWorld) start(natsURL string, settings ...string) *daemon {
 	})
 	return d
 }
+
+// program is a run of the program that has not begun yet.
+func (w *ackWorld) program(settings []string, args ...string) *exec.Cmd {
+	w.t.Helper()
+	path, err := exec.LookPath("pushover-connector")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append([]string{
+		"HOME=" + w.dir,
+		"PUSHOVER_API_URL=" + w.sim.APIURL(), "PUSHOVER_STREAM_URL=" + w.sim.StreamURL(),
+		"PUSHOVER_CREDENTIALS_FILE=" + w.credentialsFile(),
+		"GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
+	}, settings...)
+	return cmd
+}
+
+func (w *ackWorld) credentialsFile() string { return filepath.Join(w.dir, "credentials.json") }
 
 // kill ends the process as a power cut would, and waits until it is gone.
 func (d *daemon) kill() {
@@ -236,6 +275,18 @@ type ackEvent struct {
 	ID          string           `json:"id"`
 	CausationID string           `json:"causationid"`
 	Data        connector.Result `json:"data"`
+	Acked       bool             `json:"-"` // of a message
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (e *ackEvent) UnmarshalJSON(body []byte) error {
+	type plain ackEvent
+	message := struct{ Data struct{ Acked bool } }{}
+	if err := json.Unmarshal(body, &message); err != nil {
+		return err
+	}
+	e.Acked = message.Data.Acked
+	return json.Unmarshal(body, (*plain)(e))
 }
 
 // stored reads all events on a subject, in stream order.

@@ -8,6 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +24,7 @@ const checkBudget = 8 * time.Second
 func checkCommand() command {
 	return command{
 		name: "check", args: "",
-		summary: "Try the configuration, Pushover and the bus; print a line each",
+		summary: "Check the configuration, Pushover and the bus, one line per check",
 		help: `Publishes, creates and deletes nothing, and does not open the push stream, since
 that would take the device over from a running connector. Exits with 1 if
 anything fails.`,
@@ -65,19 +68,27 @@ func (c *checker) fail(name string, err error) {
 }
 
 func (c *checker) all(ctx context.Context) {
+	unknown := unknownVariables(os.Environ())
 	s, err := loadSettings()
 	if err != nil {
 		c.fail("configuration", err)
+		for _, v := range unknown {
+			c.line("warn", "configuration", v.String())
+		}
 		return
 	}
-	c.ok("configuration", "sink %s, device %s", s.general.Sink, s.pushover.DeviceName)
-	device := c.pushover(ctx, s.pushover)
+	c.ok("configuration", "sink %s", s.general.Sink)
+	for _, v := range unknown {
+		c.line("warn", "configuration", v.String())
+	}
+	device := c.pushover(ctx, s)
 	c.bus(ctx, s, device)
 }
 
 // pushover checks credentials and service, and returns the device's name.
-func (c *checker) pushover(ctx context.Context, a accountSettings) string {
-	client, err := newClient(a, slog.New(slog.DiscardHandler), nil)
+func (c *checker) pushover(ctx context.Context, s *settings) string {
+	a := s.pushover
+	client, err := newClient(a, slog.New(slog.DiscardHandler), nil, nil)
 	if err != nil {
 		c.fail("pushover", err)
 		return a.DeviceName
@@ -85,36 +96,72 @@ func (c *checker) pushover(ctx context.Context, a accountSettings) string {
 	if a.Email != "" && a.Secret == "" {
 		_, err := pushover.LoadCredentials(a.CredentialsFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			c.ok("credentials", "none yet; the daemon will log in once as %s and write %s", a.DeviceName, a.CredentialsFile)
+			c.beforeLogin(ctx, s, client)
 			return a.DeviceName
 		}
 	}
-	id, err := a.identify(ctx, client, slog.New(slog.DiscardHandler))
+	id, err := a.identify(client, slog.New(slog.DiscardHandler), "")
 	if err != nil {
 		c.fail("credentials", err)
 		return a.DeviceName
 	}
 	c.ok("credentials", "device %s", id.device)
+	if os.Getenv("PUSHOVER_DEVICE_NAME") != "" && a.DeviceName != id.device {
+		c.line("warn", "credentials", "PUSHOVER_DEVICE_NAME is "+a.DeviceName+"; it is for a new device, and these credentials are of "+id.device)
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, checkBudget)
 	defer cancel()
 	batch, err := client.WithCredentials(id.credentials).Download(ctx)
 	if err != nil {
-		if errors.Is(err, pushover.ErrSessionRejected) {
-			err = fmt.Errorf("%w; run 'pushover-connector login'", err)
-		}
-		c.fail("pushover", err)
+		remedies := id.remedies
+		remedies.Resume = s.resumeRemedy()
+		c.service(remedies, err)
 		return id.device
 	}
-	more := ""
-	if batch.More {
-		more = " or more"
+	waiting := strconv.Itoa(len(batch.Messages))
+	// The service does not say whether it gave all; a round number looks like a page.
+	if n := len(batch.Messages); batch.More || n > 0 && n%100 == 0 {
+		waiting += " or more"
 	}
-	c.ok("pushover", "session accepted, %d%s message(s) waiting", len(batch.Messages), more)
+	plural := "s"
+	if waiting == "1" {
+		plural = ""
+	}
+	c.ok("pushover", "session accepted, %s message%s waiting", waiting, plural)
 	if licensed := batch.User.DesktopLicensed; licensed != nil && !*licensed {
-		c.line("warn", "licence", "the account has no desktop licence; the device is disabled when the 30 day trial ends")
+		c.line("warn", "licence", noLicence)
 	}
 	return id.device
+}
+
+// beforeLogin checks what the daemon's first login depends on, without logging in.
+func (c *checker) beforeLogin(ctx context.Context, s *settings, client *pushover.Client) {
+	a := s.pushover
+	login := firstLogin{account: &a, resume: s.resumeRemedy()}
+	if err := login.checkRefused(); err != nil {
+		c.fail("credentials", err)
+	} else {
+		c.ok("credentials", "none yet; the daemon will log in once as %s and write %s", a.DeviceName, a.CredentialsFile)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkBudget)
+	defer cancel()
+	_, err := client.Icon(ctx, "default") // a public file, which needs no credentials
+	var answer *pushover.APIError
+	if err != nil && !(errors.As(err, &answer) && answer.HTTPStatus == http.StatusNotFound) {
+		c.service(connector.Remedies{}, err)
+		return
+	}
+	c.ok("pushover", "reachable; the login was not tried")
+}
+
+// service reports that a request to Pushover failed.
+func (c *checker) service(remedies connector.Remedies, err error) {
+	f := remedies.Explain(err, nil)
+	if f.Reason == connector.ReasonTLS {
+		f.Remedy = "check PUSHOVER_API_URL, and PUSHOVER_CA_FILE if its certificate is not a public one"
+	}
+	c.fail("pushover", &f)
 }
 
 func (c *checker) bus(ctx context.Context, s *settings, device string) {
@@ -158,7 +205,7 @@ func (c *checker) bus(ctx context.Context, s *settings, device string) {
 	}
 }
 
-// gradeMeaning says a grade in words.
+// gradeMeaning describes a grade in words.
 func gradeMeaning(g connector.Grade) string {
 	switch g {
 	case connector.GradePower:

@@ -16,6 +16,8 @@ type command struct {
 	summary string // one line
 	help    string // further paragraphs, may be empty
 
+	usageCode int // exit code for wrong flags; 0 means [exitUsage]
+
 	// prepare declares the command's flags and returns what runs once they are
 	// parsed. args are what is left.
 	prepare func(fs *flag.FlagSet) func(ctx context.Context, io streams, args []string) error
@@ -24,25 +26,30 @@ type command struct {
 // commands is the whole command line. run is what happens without a command.
 func commands() []command {
 	return []command{
-		runCommand(), loginCommand(), ackCommand(), emergenciesCommand(), checkCommand(),
-		healthcheckCommand(), configCommand(), schemaCommand(), completionCommand(), versionCommand(),
+		runCommand(), loginCommand(), checkCommand(), statusCommand(), tailCommand(), emergenciesCommand(),
+		ackCommand(), traceCommand(), syncCommand(), resumeCommand(), healthcheckCommand(), configCommand(),
+		schemaCommand(), completionCommand(), versionCommand(),
 	}
 }
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, s streams) int {
 	name := "run"
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		name, args = args[0], args[1:]
-	} else if len(args) > 0 && isHelp(args[0]) {
+	switch {
+	case len(args) == 0:
+	case isHelp(args[0]):
 		name = "help"
+	case args[0] == "-version" || args[0] == "--version":
+		name, args = "version", args[1:]
+	case !strings.HasPrefix(args[0], "-"):
+		name, args = args[0], args[1:]
 	}
 	if name == "help" {
 		return help(s, args)
 	}
-	c, ok := find(name)
-	if !ok {
-		return report(s.err, usageError("there is no command %q; 'pushover-connector help' lists them", name))
+	c, err := find(name)
+	if err != nil {
+		return report(s.err, err)
 	}
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -52,18 +59,27 @@ func execute(ctx context.Context, args []string, s streams) int {
 		printHelp(s.out, c, fs)
 		return 0
 	case err != nil:
-		return report(s.err, usageError("%s: %w; see 'pushover-connector help %s'", c.name, err, c.name))
+		err = usageError("%s: %w; see 'pushover-connector help %s'", c.name, err, c.name)
+		if c.usageCode != 0 {
+			err = &exitError{c.usageCode, err}
+		}
+		return report(s.err, err)
 	}
 	return report(s.err, run(ctx, s, fs.Args()))
 }
 
-func find(name string) (command, bool) {
+// find returns the command of that name. The error is one of usage.
+func find(name string) (command, error) {
 	for _, c := range commands() {
 		if c.name == name {
-			return c, true
+			return c, nil
 		}
 	}
-	return command{}, false
+	meant := ""
+	if near := nearest(name, commandNames()); near != "" {
+		meant = fmt.Sprintf("; did you mean %q?", near)
+	}
+	return command{}, usageError("there is no command %q%s; 'pushover-connector help' lists them", name, meant)
 }
 
 func isHelp(arg string) bool {
@@ -80,9 +96,9 @@ func noArguments(args []string) error {
 
 func help(s streams, args []string) int {
 	if len(args) > 0 && !isHelp(args[0]) {
-		c, ok := find(args[0])
-		if !ok {
-			return report(s.err, usageError("there is no command %q; 'pushover-connector help' lists them", args[0]))
+		c, err := find(args[0])
+		if err != nil {
+			return report(s.err, err)
 		}
 		fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 		c.prepare(fs)
@@ -109,8 +125,8 @@ This is an unofficial client; it is not made or supported by Pushover, LLC.
 }
 
 func printHelp(w io.Writer, c command, fs *flag.FlagSet) {
-	usage := strings.TrimSpace("pushover-connector " + c.name + " " + c.args)
-	fmt.Fprintf(w, "Usage: %s\n\n%s.\n", usage, c.summary)
+	usage := wrap("pushover-connector "+c.name+" "+c.args, 72)
+	fmt.Fprintf(w, "Usage: %s\n\n%s.\n", strings.Join(usage, "\n         "), c.summary)
 	if c.help != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(c.help))
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // settings are all the program's variables, a struct for each part that has
-// some. Only the chosen sink's struct is judged, all are listed.
+// some. Only the chosen sink's struct is validated, all are listed.
 type settings struct {
 	pushover accountSettings
 	general  generalSettings
@@ -37,10 +37,10 @@ type accountSettings struct {
 	TwoFA           connector.Secret `envconfig:"PUSHOVER_TWOFA" desc:"current two-factor code for that login, if the account asks for one"`
 	DeviceName      string           `envconfig:"PUSHOVER_DEVICE_NAME" default:"connector" desc:"name to register the device under, 1 to 25 letters, digits, _ or -; part of the source of every event"`
 	E2EEKeys        connector.Secret `envconfig:"PUSHOVER_E2EE_KEYS" desc:"keys for end-to-end encrypted messages, 64 hexadecimal digits each, separated by commas"`
-	APIURL          string           `envconfig:"PUSHOVER_API_URL" default:"https://api.pushover.net" desc:"API of the service, without /1; another one for a simulator or a proxy"`
+	APIURL          string           `envconfig:"PUSHOVER_API_URL" default:"https://api.pushover.net" desc:"API of the service, without /1; change it for a simulator or a proxy"`
 	StreamURL       string           `envconfig:"PUSHOVER_STREAM_URL" default:"wss://client.pushover.net/push" desc:"push stream of the service"`
 	CAFile          string           `envconfig:"PUSHOVER_CA_FILE" desc:"PEM file with the certificate authorities to trust for the service instead of the system's"`
-	AllowPlaintext  bool             `envconfig:"PUSHOVER_ALLOW_PLAINTEXT" default:"false" desc:"accept http and ws URLs beyond loopback; for tests in a cluster only, the secret travels in clear"`
+	AllowPlaintext  bool             `envconfig:"PUSHOVER_ALLOW_PLAINTEXT" default:"false" desc:"accept http and ws URLs beyond loopback; for tests in a cluster only, since the secret is then sent unencrypted"`
 }
 
 // generalSettings are about the program as a whole.
@@ -48,10 +48,10 @@ type generalSettings struct {
 	Sink       string         `envconfig:"SINK" default:"nats" desc:"where events go: nats, kafka or stdout"`
 	DataDir    string         `envconfig:"DATA_DIR" desc:"directory of the embedded NATS server's store. Default: pushover-connector in the user's data directory"`
 	EventMode  connector.Mode `envconfig:"EVENT_MODE" default:"structured" desc:"CloudEvents content mode: structured (one JSON document) or binary (attributes in headers)"`
-	ClearDelay time.Duration  `envconfig:"CLEAR_DELAY" default:"0s" desc:"hold the deletion on Pushover back for so long after the bus confirmed, then read the event back first; for buses that can lose a confirmed write"`
-	HTTPAddr   string         `envconfig:"HTTP_ADDR" default:"127.0.0.1:8080" desc:"address of /livez, /readyz, /metrics, /status.json and the status page; set but empty turns it off"`
-	LogLevel   slog.Level     `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
-	LogFormat  string         `envconfig:"LOG_FORMAT" desc:"json or text. Default: text on a terminal, else json"`
+	ClearDelay time.Duration  `envconfig:"CLEAR_DELAY" default:"0s" desc:"how long to wait after the bus's confirmation before a message is deleted on Pushover; its event is then read back from the log first. For buses that can lose a confirmed write"`
+	HTTPAddr   string         `envconfig:"HTTP_ADDR" default:"127.0.0.1:8080" desc:"address of /livez, /readyz, /metrics, /status.json and the status page; an empty value disables it"`
+	LogLevel   slog.Level     `envconfig:"LOG_LEVEL" default:"info" desc:"log level: debug, info, warn or error"`
+	LogFormat  string         `envconfig:"LOG_FORMAT" desc:"log format: json or text. Default: text on a terminal, else json"`
 }
 
 // loadSettings reads the environment. The error holds every problem found,

@@ -21,20 +21,7 @@ func TestVariables(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	got := []byte(strings.Join(names, "\n") + "\n")
-	path := filepath.Join("testdata", "variables.golden")
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("variables are\n%s\nwant\n%s", got, want)
-	}
+	golden(t, "variables.golden", names)
 }
 
 const (
@@ -72,10 +59,15 @@ func TestReadmeListsAllVariables(t *testing.T) {
 
 func TestUnknownVariablesAreNoticed(t *testing.T) {
 	got := unknownVariables([]string{
-		"PUSHOVER_EMIAL=x", "NATS_URL=x", "KAFKA_BROKER=x", "PATH=x", "PUSHOVER_SECRET_FILE=x",
+		"PUSHOVER_DEVICENAME=x", "NATS_URL=x", "KAFKA_BROKER=x", "PATH=x", "PUSHOVER_SECRET_FILE=x",
 		"KAFKA_SERVICE_HOST=10.0.0.1", "NATS_PORT=tcp://10.0.0.1:4222", "NATS_PORT_4222_TCP_ADDR=10.0.0.1",
+		"NATS_URLS=x", "LOG_LEEVL=debug", "HTTP_PROXY=x", "XDG_DATA_DIRS=x", "PUSHOVER_WHATEVER=x", "LINK=x", "NATS_URL_=",
 	})
-	if want := []string{"KAFKA_BROKER", "PUSHOVER_EMIAL"}; !slices.Equal(got, want) {
+	want := []unknownVariable{
+		{"KAFKA_BROKER", "KAFKA_BROKERS"}, {"LOG_LEEVL", "LOG_LEVEL"}, {"NATS_URLS", "NATS_URL"},
+		{"PUSHOVER_DEVICENAME", "PUSHOVER_DEVICE_NAME"}, {"PUSHOVER_WHATEVER", ""},
+	}
+	if !slices.Equal(got, want) {
 		t.Errorf("unknown are %v, want %v", got, want)
 	}
 }

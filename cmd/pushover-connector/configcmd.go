@@ -15,11 +15,12 @@ func configCommand() command {
 	return command{
 		name: "config", args: "[-effective | -markdown]",
 		summary: "List all environment variables, or show those that are set",
-		help: `-effective shows the variables that are set, secrets as REDACTED, and exits
-with 1 if any of them has a problem.`,
+		help: `-effective shows the variables that are set, secrets as REDACTED, points out
+those that look misspelt, and exits with 1 if any has a problem. All problems
+are reported together, each under the name of its variable.`,
 		prepare: func(fs *flag.FlagSet) func(context.Context, streams, []string) error {
 			effective := fs.Bool("effective", false, "show what is set, and every problem with it")
-			markdown := fs.Bool("markdown", false, "print the table as it stands in the README")
+			markdown := fs.Bool("markdown", false, "print the tables of the README")
 			return func(_ context.Context, s streams, args []string) error {
 				if err := noArguments(args); err != nil {
 					return err
@@ -76,7 +77,7 @@ func printMarkdown(w io.Writer) {
 
 const redacted = "REDACTED"
 
-// userInfo is what stands before the host in a URL, or in each of a list of
+// userInfo is what precedes the host in a URL, or in each of a list of
 // them. Such a URL is refused later, and its password must not be shown before.
 var userInfo = regexp.MustCompile(`(://)[^/\s,]*@`)
 
@@ -104,6 +105,9 @@ func printEffective(w io.Writer) error {
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	for _, v := range unknownVariables(os.Environ()) {
+		fmt.Fprintf(w, "warning: %s\n", v)
 	}
 	_, err := loadSettings()
 	return err

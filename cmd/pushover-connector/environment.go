@@ -83,7 +83,7 @@ func (s *settings) read() []error {
 	var problems []error
 	for _, sec := range s.sections() {
 		if sec.prefix != "" && !strings.EqualFold(sec.prefix, s.general.Sink) {
-			continue // the variables of a sink that is not used are not judged
+			continue // the variables of a sink that is not used are not validated
 		}
 		problems = append(problems, sec.read()...)
 	}
@@ -130,6 +130,8 @@ func parseReason(e *envconfig.ParseError) error {
 		return errors.New("want true or false")
 	case "time.Duration":
 		return errors.New("want a duration such as 30s, 5m or 1h30m")
+	case "slog.Level":
+		return errors.New("want debug, info, warn or error")
 	default:
 		return e.Err
 	}
@@ -164,7 +166,7 @@ func secretFromFile(fileVariable string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("%s: %w", fileVariable, err)
 	case len(content) > maxSecretFile:
-		return "", fmt.Errorf("%s: %s is larger than %d bytes, which no secret is", fileVariable, f.Name(), maxSecretFile)
+		return "", fmt.Errorf("%s: %s is larger than %d bytes, which is too large for a secret", fileVariable, f.Name(), maxSecretFile)
 	}
 	value := strings.TrimRight(string(content), "\r\n")
 	if value == "" || strings.ContainsRune(value, 0) {

@@ -26,14 +26,16 @@ var mayImport = map[string][]string{
 	"sinks/sinktest":         {"connector"},
 	"sinks/kafka/kafkatest":  {},
 	"cmd/pushover-sim":       {"pushover/pushovertest"},
-	"cmd/pushover-connector": {"pushover", "connector", "sinks/nats", "sinks/kafka", "sinks/stdout"},
-	"cmd/pushover-demo":      {"pushover", "pushover/pushovertest", "connector", "sinks/nats"},
+	"cmd/internal/eventline": {"connector"},
+	"cmd/pushover-connector": {"pushover", "connector", "sinks/nats", "sinks/kafka", "sinks/stdout", "cmd/internal/eventline"},
+	"cmd/pushover-demo":      {"pushover", "pushover/pushovertest", "connector", "sinks/nats", "cmd/internal/eventline"},
 }
 
 // Third parties that one package alone may touch.
 var onlyIn = map[string][]string{
 	"github.com/gorilla/websocket":         {"pushover", "pushover/pushovertest"},
 	"github.com/kelseyhightower/envconfig": {"cmd/pushover-connector"},
+	"github.com/lmittmann/tint":            {"cmd/pushover-connector"},
 	"github.com/nats-io/nats.go":           {"sinks/nats", "cmd/pushover-demo"},
 	"github.com/nats-io/nats-server/v2":    {"sinks/nats"},
 	"github.com/segmentio/kafka-go":        {"sinks/kafka", "sinks/kafka/kafkatest"},

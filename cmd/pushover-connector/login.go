@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -17,25 +16,29 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
-// maxCodes is how often a two-factor code is asked for. A login is never
-// repeated otherwise.
+// maxCodes is how often a two-factor code is asked for.
 const maxCodes = 3
 
 func loginCommand() command {
 	return command{
-		name: "login", args: "[-output kubernetes -name NAME -namespace NS]",
+		name: "login", args: "[-new-device] [-output kubernetes -name NAME -namespace NS]",
 		summary: "Log in, register this device, and store the credentials",
 		help: `Asks for what it needs: e-mail address, password (not shown), the two-factor
 code if the account has one, and the device's name. Without a terminal it reads
 PUSHOVER_EMAIL, PUSHOVER_PASSWORD, PUSHOVER_TWOFA and PUSHOVER_DEVICE_NAME, each
-secret also through a file named by NAME_FILE.
+secret also from a file named by NAME_FILE.
 
 If there are credentials already, only the session secret is renewed and the
-device stays the same. -output kubernetes prints a Secret to pipe into kubectl
-and writes no file; it registers a new device, unless
-PUSHOVER_CREDENTIALS_FILE names the credentials of the one to renew.`,
+device stays the same. The new secret is stored once a download with it has
+worked. -new-device registers a new device instead, for one that was removed in
+the Pushover dashboard; the old credentials are kept in a file ending in .old.
+
+-output kubernetes prints a Secret to pipe into kubectl and writes no file. It
+registers a new device, unless PUSHOVER_CREDENTIALS_FILE, or PUSHOVER_SECRET and
+PUSHOVER_DEVICE_ID, hold the credentials of the one to renew.`,
 		prepare: func(fs *flag.FlagSet) func(context.Context, streams, []string) error {
 			var l login
+			fs.BoolVar(&l.newDevice, "new-device", false, "register a new device even if there are credentials")
 			fs.StringVar(&l.output, "output", "file", "file, or kubernetes for a Secret on standard output")
 			fs.StringVar(&l.name, "name", "pushover-connector", "name of the Secret")
 			fs.StringVar(&l.namespace, "namespace", "", "namespace of the Secret; empty leaves it to kubectl")
@@ -43,11 +46,16 @@ PUSHOVER_CREDENTIALS_FILE names the credentials of the one to renew.`,
 				if err := noArguments(args); err != nil {
 					return err
 				}
+				named := false
+				fs.Visit(func(f *flag.Flag) { named = named || f.Name == "name" || f.Name == "namespace" })
+				if named && l.output != "kubernetes" {
+					return usageError("-name and -namespace are for a Secret: use them with -output kubernetes")
+				}
 				if l.output != "file" && l.output != "kubernetes" {
 					return usageError("-output %q: want file or kubernetes", l.output)
 				}
 				settings := &settings{}
-				sections := settings.sections()[:2] // a login concerns no sink
+				sections := settings.sections()[:2] // a login does not involve a sink
 				var problems []error
 				for _, sec := range sections {
 					problems = append(problems, sec.read()...)
@@ -69,224 +77,175 @@ PUSHOVER_CREDENTIALS_FILE names the credentials of the one to renew.`,
 // standard error, so that standard output can be a manifest.
 type login struct {
 	output, name, namespace string
+	newDevice               bool
 
 	account  accountSettings
+	client   *pushover.Client
 	streams  streams
 	input    *bufio.Reader
 	terminal bool
+	soFar    string // what has been changed, for whoever interrupts
+	kept     string // where the replaced credentials are, if there were some
 }
 
 func (l *login) run(ctx context.Context) error {
-	old, err := l.oldCredentials()
+	l.soFar = "nothing was changed"
+	err := l.enroll(ctx)
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted; " + l.soFar)
+	}
+	return err
+}
+
+func (l *login) enroll(ctx context.Context) error {
+	creds, err := l.oldCredentials()
 	if err != nil {
 		return err
 	}
-	client, err := newClient(l.account, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
+	if l.client, err = newClient(l.account, slog.New(slog.DiscardHandler), nil, nil); err != nil {
 		return err
 	}
-	email, password, err := l.askLogin(ctx)
-	if err != nil {
+	if creds.Secret, err = l.signIn(ctx); err != nil {
 		return err
 	}
-	if old.DeviceID == "" {
-		if err := l.askDeviceName(ctx); err != nil {
+	l.soFar = "the login was accepted, but no device was registered and no credentials were stored"
+	isNew := creds.DeviceID == ""
+	if !isNew {
+		if isNew, err = l.deviceRefused(ctx, creds); err != nil {
 			return err
 		}
-		old.DeviceName = l.account.DeviceName
 	}
-	creds, err := l.enroll(ctx, client, email, password, old)
-	if err != nil {
-		return explain(err, old.DeviceName)
+	if isNew {
+		if creds, err = l.register(ctx, creds.Secret); err != nil {
+			return err
+		}
 	}
-	if err := l.store(creds); err != nil {
+	if err := l.store(creds, !isNew); err != nil {
 		return err
 	}
-	if old.DeviceID == "" {
-		if err := swallowWelcome(ctx, client.WithCredentials(creds)); err != nil {
+	if isNew {
+		if err := swallowWelcome(ctx, l.client.WithCredentials(creds)); err != nil {
 			l.say("The welcome message could not be removed and will arrive as an event: %v", err)
 		}
 	}
 	return nil
 }
 
-// oldCredentials returns the device that is there already, if there is one.
+// oldCredentials returns those of the device to renew, or none if one is to be
+// registered.
 func (l *login) oldCredentials() (pushover.Credentials, error) {
-	renew := os.Getenv("PUSHOVER_CREDENTIALS_FILE") != ""
-	if l.output != "file" && !renew {
-		return pushover.Credentials{}, nil
+	var none, creds pushover.Credentials
+	var err error
+	switch toFile := l.output == "file"; {
+	case toFile && l.account.Secret != "":
+		return none, fmt.Errorf("%s is set, so a credentials file would not be used; unset it first", variableInUse("PUSHOVER_SECRET"))
+	case toFile:
+		if err := canSave(l.account.CredentialsFile); err != nil {
+			return none, err
+		}
+		creds, err = pushover.LoadCredentials(l.account.CredentialsFile)
+	case l.account.Secret != "":
+		creds = l.account.fromEnvironment()
+	case os.Getenv("PUSHOVER_CREDENTIALS_FILE") != "":
+		creds, err = pushover.LoadCredentials(l.account.CredentialsFile)
+	default:
+		return none, nil
 	}
-	if l.output == "file" && l.account.Secret != "" {
-		return pushover.Credentials{}, errors.New("PUSHOVER_SECRET is set, so a credentials file would not be used; unset it first")
+	if creds.DeviceName == "" {
+		creds.DeviceName = l.account.DeviceName
 	}
-	creds, err := pushover.LoadCredentials(l.account.CredentialsFile)
+	if os.Getenv("PUSHOVER_DEVICE_NAME") == "" {
+		l.account.DeviceName = creds.DeviceName // for a device that takes its place
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), l.newDevice:
+		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("%s: %w; 'pushover-connector login -new-device' registers a new device and keeps this file as %s.old",
+			credentialsLabel(), err, l.account.CredentialsFile)
+	}
+	l.say("Device %q is registered already; renewing its session.", creds.DeviceName)
+	return creds, nil
+}
+
+// signIn logs in. A password is asked for twice at most: Pushover blocks
+// addresses that keep sending wrong ones.
+func (l *login) signIn(ctx context.Context) (pushover.Secret, error) {
+	email, password, code := l.account.loginInput()
+	typed := email == ""
+	if typed && !l.terminal {
+		return "", errors.New("not running in a terminal: set PUSHOVER_EMAIL and PUSHOVER_PASSWORD, or PUSHOVER_PASSWORD_FILE")
+	}
+	var err error
+	if typed {
+		if email, password, err = l.askLogin(ctx, ""); err != nil {
+			return "", err
+		}
+	}
+	for codes, again := 0, false; ; {
+		account, err := l.client.Login(ctx, email, password, code)
+		wrongCode := errors.Is(err, pushover.ErrTwoFactorWrong)
+		switch {
+		case err == nil:
+			return account.Secret, nil
+		case l.terminal && codes < maxCodes && (wrongCode || errors.Is(err, pushover.ErrTwoFactorNeeded)):
+			if wrongCode {
+				l.say("That code was not accepted; each works once and for about half a minute.")
+			}
+			codes++
+			if code, err = l.ask(ctx, "Two-factor code"); err != nil {
+				return "", err
+			}
+			code = withoutBlanks(code)
+		case typed && !again && errors.Is(err, pushover.ErrLoginRefused):
+			again = true
+			l.say("E-mail or password not accepted (case matters).")
+			if email, password, err = l.askLogin(ctx, email); err != nil {
+				return "", err
+			}
+		default:
+			return "", l.explain(err, typed)
+		}
+	}
+}
+
+// explain says why a login was refused. In a terminal it names no variable that
+// the user did not set.
+func (l *login) explain(err error, typed bool) error {
+	why, fix := l.account.refusal(err)
+	switch {
+	case why == "":
+		return err
+	case l.terminal && (typed || !errors.Is(err, pushover.ErrLoginRefused)):
+		return errors.New(why)
+	default:
+		return fmt.Errorf("%s; %s", why, fix)
+	}
+}
+
+// deviceRefused tries the renewed credentials. It reports whether the service refuses
+// the device and the user wants a new one.
+func (l *login) deviceRefused(ctx context.Context, creds pushover.Credentials) (bool, error) {
+	l.soFar = "the login was accepted, but the credentials were not replaced"
+	_, err := l.client.WithCredentials(creds).Download(ctx)
+	var answer *pushover.APIError
 	switch {
 	case err == nil:
-		if creds.DeviceName == "" {
-			creds.DeviceName = l.account.DeviceName
-		}
-		l.say("Device %q is registered already; renewing its session.", creds.DeviceName)
-		return creds, nil
-	case errors.Is(err, fs.ErrNotExist) && l.output != "file":
-		return pushover.Credentials{}, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return pushover.Credentials{}, canSave(l.account.CredentialsFile)
-	default:
-		return creds, fmt.Errorf("PUSHOVER_CREDENTIALS_FILE: %w; move it away to register a new device", err)
+		return false, nil
+	case !errors.Is(err, pushover.ErrSessionRejected) || !errors.As(err, &answer) || answer.Refused() == pushover.RefusedSecret:
+		return false, fmt.Errorf("%s, because a download with the new session failed: %w", l.soFar, err)
+	case answer.Disabled():
+		return false, fmt.Errorf("device %q is disabled, which a login does not change: enable it in the Pushover dashboard, "+
+			"or buy the licence at https://pushover.net/clients/desktop if its trial is over; the credentials were not replaced", creds.DeviceName)
 	}
-}
-
-func (l *login) askLogin(ctx context.Context) (email string, password pushover.Secret, err error) {
-	email, password = l.account.Email, l.account.Password
-	if email != "" {
-		return email, password, nil
-	}
+	gone := fmt.Sprintf("Pushover refuses device %q: it was removed in the dashboard, or belongs to another account", creds.DeviceName)
 	if !l.terminal {
-		return "", "", errors.New("there is no terminal to ask on: set PUSHOVER_EMAIL and PUSHOVER_PASSWORD, or PUSHOVER_PASSWORD_FILE")
+		return false, fmt.Errorf("%s; 'pushover-connector login -new-device' registers a new one", gone)
 	}
-	if email, err = l.ask(ctx, "Pushover e-mail address"); err != nil {
-		return "", "", err
+	l.say("%s.", gone)
+	yes, err := l.ask(ctx, "Register a new device now? [y/N]")
+	if err == nil && !strings.EqualFold(yes, "y") && !strings.EqualFold(yes, "yes") {
+		err = errors.New("the credentials were not replaced; 'pushover-connector login -new-device' registers a new device")
 	}
-	password, err = l.askHidden(ctx, "Password (not shown)")
-	return email, password, err
-}
-
-// askDeviceName lets the user choose another name than the configured one.
-func (l *login) askDeviceName(ctx context.Context) error {
-	if !l.terminal || os.Getenv("PUSHOVER_DEVICE_NAME") != "" {
-		return nil
-	}
-	for {
-		name, err := l.ask(ctx, fmt.Sprintf("Name for this device [%s]", l.account.DeviceName))
-		switch {
-		case err != nil:
-			return err
-		case name == "":
-			return nil
-		case deviceName.MatchString(name):
-			l.account.DeviceName = name
-			return nil
-		}
-		l.say("A device name is 1 to 25 letters, digits, _ or -.")
-	}
-}
-
-// enroll logs in, and asks for a two-factor code when the service does.
-func (l *login) enroll(ctx context.Context, client *pushover.Client, email string, password pushover.Secret,
-	old pushover.Credentials,
-) (pushover.Credentials, error) {
-	code := l.account.TwoFA.Reveal()
-	for try := 1; ; try++ {
-		creds, err := enroll(ctx, client, email, password, code, old)
-		wrong := errors.Is(err, pushover.ErrTwoFactorWrong)
-		if !wrong && !errors.Is(err, pushover.ErrTwoFactorNeeded) {
-			return creds, err
-		}
-		if !l.terminal || try > maxCodes {
-			return creds, err
-		}
-		if wrong {
-			l.say("That code was not accepted; each works once and for half a minute only.")
-		}
-		if code, err = l.ask(ctx, "Two-factor code"); err != nil {
-			return creds, err
-		}
-	}
-}
-
-// explain adds what to do about an error that the user can do something about.
-func explain(err error, device string) error {
-	switch {
-	case errors.Is(err, pushover.ErrTwoFactorNeeded):
-		return fmt.Errorf("%w: the account has two-factor login; set PUSHOVER_TWOFA to the current code", err)
-	case errors.Is(err, pushover.ErrTwoFactorWrong):
-		return fmt.Errorf("%w: PUSHOVER_TWOFA is not the current code; each works once and for half a minute only", err)
-	case errors.Is(err, pushover.ErrLoginRefused):
-		return fmt.Errorf("%w: check PUSHOVER_EMAIL and PUSHOVER_PASSWORD; both are case-sensitive", err)
-	case errors.Is(err, pushover.ErrDeviceNameTaken):
-		return fmt.Errorf("%w: %q is taken; choose another PUSHOVER_DEVICE_NAME, or remove the old device on the Pushover dashboard",
-			err, device)
-	case errors.Is(err, pushover.ErrDeviceNameInvalid):
-		return fmt.Errorf("%w: PUSHOVER_DEVICE_NAME must be 1 to 25 letters, digits, _ or -", err)
-	default:
-		return err
-	}
-}
-
-func (l *login) store(creds pushover.Credentials) error {
-	if l.output == "kubernetes" {
-		manifest, err := secretManifest(creds, l.name, l.namespace)
-		if err != nil {
-			return err
-		}
-		if _, err := l.streams.out.Write(manifest); err != nil {
-			return fmt.Errorf("the device is registered, but the manifest could not be written: %w", err)
-		}
-		l.say("Logged in as device %q. Apply the Secret with 'kubectl apply -f -', then install the chart with\n"+
-			"  --set pushover.existingSecret=%s", creds.DeviceName, l.name)
-		return nil
-	}
-	if err := creds.Save(l.account.CredentialsFile); err != nil {
-		return fmt.Errorf("device %q is registered, but its credentials could not be stored: %w", creds.DeviceName, err)
-	}
-	l.say("Logged in as device %q.\nCredentials stored in %s (only you can read it).\n\n"+
-		"Next: 'pushover-connector check' tries everything, 'pushover-connector' runs it.",
-		creds.DeviceName, l.account.CredentialsFile)
-	return nil
-}
-
-func (l *login) say(format string, args ...any) {
-	fmt.Fprintf(l.streams.err, format+"\n", args...)
-}
-
-func (l *login) ask(ctx context.Context, prompt string) (string, error) {
-	line, err := l.prompt(ctx, prompt, func() (string, error) { return l.input.ReadString('\n') })
-	return strings.TrimSpace(line), err
-}
-
-func (l *login) askHidden(ctx context.Context, prompt string) (pushover.Secret, error) {
-	password, err := l.prompt(ctx, prompt, func() (string, error) {
-		password, err := term.ReadPassword(int(l.streams.in.Fd()))
-		fmt.Fprintln(l.streams.err)
-		return string(password), err
-	})
-	return pushover.Secret(password), err
-}
-
-// prompt shows a question and reads the answer. Ctrl-C ends it at once and
-// leaves the terminal as it was; the read itself cannot be interrupted, and is
-// left behind for the end of the process.
-func (l *login) prompt(ctx context.Context, question string, read func() (string, error)) (string, error) {
-	fmt.Fprintf(l.streams.err, "%s: ", question)
-	type answer struct {
-		text string
-		err  error
-	}
-	answers := make(chan answer, 1)
-	fd := int(l.streams.in.Fd())
-	before, stateErr := term.GetState(fd)
-	go func() {
-		text, err := read()
-		answers <- answer{text, err}
-	}()
-	select {
-	case a := <-answers:
-		if a.err != nil {
-			return "", inputEnded(a.err)
-		}
-		return a.text, nil
-	case <-ctx.Done():
-		fmt.Fprintln(l.streams.err)
-		if stateErr == nil {
-			return "", errors.Join(errors.New("interrupted; nothing was changed"), term.Restore(fd, before))
-		}
-		return "", errors.New("interrupted; nothing was changed")
-	}
-}
-
-func inputEnded(err error) error {
-	if errors.Is(err, io.EOF) {
-		return errors.New("input ended before the login was complete")
-	}
-	return err
+	return err == nil, err
 }

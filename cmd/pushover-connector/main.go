@@ -7,7 +7,10 @@
 //
 // Output follows one rule: what was asked for goes to standard output,
 // everything else to standard error. Exit codes are 0 for success, 1 for
-// failure and 2 for wrong usage, except where a command documents more.
+// failure and 2 for wrong usage. A command that gives them another meaning says
+// so in its help: for status, sync, resume, emergencies and trace 2 also means
+// that the answer could not be had, and ack, for which 2 means rejected, answers
+// wrong usage with 1.
 package main
 
 import (
@@ -25,7 +28,7 @@ func main() { os.Exit(realMain()) }
 func realMain() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// A second signal ends the process at once: who sends it has waited enough.
+	// A second signal ends the process at once: whoever sends it has waited long enough.
 	context.AfterFunc(ctx, stop)
 	return execute(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 }
@@ -53,10 +56,12 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.cause }
 
-// usageError is a mistake in the command line. Its code is the common 1: the
-// command ack means something by 2.
+// exitUsage is the exit code for a mistake in the command line.
+const exitUsage = 2
+
+// usageError is a mistake in the command line.
 func usageError(format string, args ...any) error {
-	return fmt.Errorf(format, args...)
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
 // report prints an error and returns the exit code for it.

@@ -6,28 +6,23 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
 const (
-	// openBudget bounds the opening of the sink. A broker that takes longer is
-	// left to whoever restarts this program.
-	openBudget = time.Minute
+	// gradeBudget bounds the look at the bus's settings once it is open.
+	gradeBudget = time.Minute
 
 	// closeBudget bounds the closing of the sink, after the connector's own
 	// shutdown budget of 12 s. Together they stay below 20 s.
@@ -59,7 +54,7 @@ for the next start. A second signal ends it at once.`,
 	}
 }
 
-// run is the daemon. That it was told to stop is no error, whatever it was
+// run is the daemon. Being told to stop is not an error, whatever it was
 // waiting for then.
 func run(ctx context.Context, s *settings, io streams) error {
 	log := newLogger(s.general, io.err)
@@ -79,28 +74,41 @@ func carry(ctx context.Context, s *settings, io streams, log *slog.Logger) error
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := connector.NewMetrics(registry, s.general.Sink, version, commit())
+	health := connector.NewHealth(log, metrics, s.parts()...)
+
+	client, err := newClient(s.pushover, log, metrics.Request, health.APIState)
+	if err != nil {
+		return err
+	}
+	identity, err := s.pushover.identify(client, log, s.resumeRemedy())
+	if err != nil {
+		return err
+	}
+	keys, err := s.pushover.keys()
+	if err != nil {
+		return err
+	}
+	c := connector.New(client.WithCredentials(identity.credentials), connector.Options{
+		Device: identity.device, Keys: keys,
+		LoadCredentials: identity.reload, Login: identity.login, Remedies: identity.remedies,
+		ClearDelay: s.general.ClearDelay,
+		Health:     health, Metrics: metrics, Logger: log, Version: version,
+	})
 
 	// HTTP comes first and goes last, so that probes see the start and the end.
-	health, err := serveHealth(ctx, s.general.HTTPAddr, registry)
+	web, err := serveHTTP(ctx, s.general.HTTPAddr, c.Handler(registry))
 	if err != nil {
 		return err
 	}
-	defer health.stop()
-
-	client, err := newClient(s.pushover, log, metrics.Request)
-	if err != nil {
-		return err
-	}
-	identity, err := s.pushover.identify(ctx, client, log)
-	if err != nil {
-		return err
+	defer web.stop()
+	if web.address != "" {
+		log.Info("serving status page", slog.String("url", "http://"+web.address+"/"),
+			slog.String("next", "send the device a message, and see it by 'pushover-connector tail -f'"))
 	}
 
-	openCtx, cancel := context.WithTimeout(ctx, openBudget)
-	b, err := openBus(openCtx, s, busOptions{
-		device: identity.device, out: io.out, log: log, metrics: metrics,
+	b, err := openBus(ctx, s, busOptions{
+		device: identity.device, out: io.out, log: log, metrics: metrics, health: health,
 	})
-	cancel()
 	if err != nil {
 		return err
 	}
@@ -108,26 +116,15 @@ func carry(ctx context.Context, s *settings, io streams, log *slog.Logger) error
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeBudget)
 		defer cancel()
 		if err := b.close(closing); err != nil {
-			log.Error("closing the sink", slog.Any("error", err))
+			log.Error("sink close failed", slog.Any("error", err))
 		}
 	}()
-	if err := sayDurability(ctx, b, log, metrics); err != nil {
+	if err := c.SetSink(b.sink); err != nil {
 		return err
 	}
-
-	keys, err := s.pushover.keys()
-	if err != nil {
+	if err := sayDurability(ctx, b, log, health); err != nil {
 		return err
 	}
-	c, err := connector.New(client.WithCredentials(identity.credentials), b.sink, connector.Options{
-		Device: identity.device, Keys: keys,
-		LoadCredentials: identity.reload, ClearDelay: s.general.ClearDelay,
-		SinkConnected: b.connected, Metrics: metrics, Logger: log, Version: version,
-	})
-	if err != nil {
-		return err
-	}
-	health.serve(c.Handler(registry))
 
 	// The first part to return cancels the others and is the reported cause.
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -141,27 +138,46 @@ func carry(ctx context.Context, s *settings, io streams, log *slog.Logger) error
 	return group.Wait()
 }
 
-// sayDurability tells how far the bus's confirmations can be relied upon: what
-// it confirms is deleted on Pushover.
-func sayDurability(ctx context.Context, b *bus, log *slog.Logger, m *connector.Metrics) error {
-	ctx, cancel := context.WithTimeout(ctx, openBudget)
+// parts are the optional ones that exist with these settings.
+func (s *settings) parts() []connector.Part {
+	switch {
+	case s.general.Sink == "stdout":
+		return nil
+	case s.general.Sink == "nats" && s.nats.URL == "":
+		return []connector.Part{connector.PartCommands, connector.PartStore}
+	default:
+		return []connector.Part{connector.PartCommands}
+	}
+}
+
+// resumeRemedy says how a halted session is started again.
+func (s *settings) resumeRemedy() string {
+	if s.general.Sink == "stdout" {
+		return "restart"
+	}
+	return "run 'pushover-connector resume' or restart"
+}
+
+// sayDurability logs how durable the bus's confirmations are: what it confirms is
+// deleted on Pushover.
+func sayDurability(ctx context.Context, b *bus, log *slog.Logger, h *connector.Health) error {
+	ctx, cancel := context.WithTimeout(ctx, gradeBudget)
 	defer cancel()
 	d, err := b.durability(ctx)
 	if err != nil {
 		return fmt.Errorf("grade the sink's durability: %w", err)
 	}
-	m.SinkDurability(d.Grade)
-	m.SinkConnected(b.connected() == nil)
+	h.SetSink(b.address, d)
 	log.Info("sink open", slog.String("address", b.address),
-		slog.String("confirmed_events_survive", d.Grade.String()), slog.Any("facts", d.Facts))
+		slog.String("durability", d.Grade.String()), slog.Any("facts", d.Facts))
 	for _, w := range d.Warnings {
-		log.Warn("the bus may lose or repeat events", slog.String("why", w))
+		log.Warn("bus settings allow events to be lost or duplicated", slog.String("warning", w))
 	}
 	return nil
 }
 
 // newClient makes the Pushover client that all parts share.
-func newClient(a accountSettings, log *slog.Logger, observe func(pushover.RequestInfo)) (*pushover.Client, error) {
+func newClient(a accountSettings, log *slog.Logger, observe func(pushover.RequestInfo), api func(pushover.APIState)) (*pushover.Client, error) {
 	var roots *x509.CertPool
 	if a.CAFile != "" {
 		pem, err := os.ReadFile(a.CAFile)
@@ -170,12 +186,15 @@ func newClient(a accountSettings, log *slog.Logger, observe func(pushover.Reques
 		}
 		roots = x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("PUSHOVER_CA_FILE: %s holds no PEM certificate", a.CAFile)
+			return nil, fmt.Errorf("PUSHOVER_CA_FILE: %s contains no PEM certificate", a.CAFile)
 		}
 	}
 	client, err := pushover.New(pushover.Options{
 		APIURL: a.APIURL, StreamURL: a.StreamURL, UserAgent: userAgent(),
-		RootCAs: roots, AllowPlaintext: a.AllowPlaintext, Logger: log, OnRequest: observe,
+		// A service that takes requests and answers none must not keep an alarm for
+		// longer than one that refuses them.
+		Timeout: 10 * time.Second,
+		RootCAs: roots, AllowPlaintext: a.AllowPlaintext, Logger: log, OnRequest: observe, OnAPIState: api,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("PUSHOVER_API_URL or PUSHOVER_STREAM_URL: %w", err)
@@ -183,77 +202,50 @@ func newClient(a accountSettings, log *slog.Logger, observe func(pushover.Reques
 	return client, nil
 }
 
-// newLogger logs as the settings say: JSON, or text on a terminal.
-func newLogger(g generalSettings, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: g.LogLevel}
-	f, isFile := w.(*os.File)
-	terminal := isFile && term.IsTerminal(int(f.Fd()))
-	if g.LogFormat == "text" || g.LogFormat == "" && terminal {
-		return slog.New(slog.NewTextHandler(w, o))
-	}
-	return slog.New(slog.NewJSONHandler(w, o))
-}
-
-// health is the HTTP server. Until the connector is wired it answers for it.
-type health struct {
+// A webServer is the HTTP server, or none.
+type webServer struct {
 	server  *http.Server
-	handler atomic.Pointer[http.Handler]
+	address string // that it listens on, "" if there is none
 	done    chan struct{}
 }
 
-// serveHealth listens on addr, or nowhere if it is empty.
-func serveHealth(ctx context.Context, addr string, metrics prometheus.Gatherer) (*health, error) {
-	h := &health{done: make(chan struct{})}
+// serveHTTP listens on addr, or nowhere if it is empty.
+func serveHTTP(ctx context.Context, addr string, handler http.Handler) (*webServer, error) {
+	w := &webServer{done: make(chan struct{})}
 	if addr == "" {
-		close(h.done)
-		return h, nil
+		close(w.done)
+		return w, nil
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("HTTP_ADDR: %w; choose another address, or set HTTP_ADDR to nothing to do without", err)
+		return nil, fmt.Errorf("HTTP_ADDR: %w; choose another address, or set HTTP_ADDR to an empty string to disable the HTTP server", err)
 	}
-	h.serve(starting(metrics))
-	h.server = &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			(*h.handler.Load()).ServeHTTP(w, r)
-		}),
+	w.address = l.Addr().String()
+	base, endStreams := context.WithCancel(context.WithoutCancel(ctx)) // of the open status pages
+	w.server = &http.Server{
+		BaseContext:       func(net.Listener) context.Context { return base },
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
 		WriteTimeout:      30 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 	}
+	w.server.RegisterOnShutdown(endStreams)
 	go func() {
-		defer close(h.done)
-		_ = h.server.Serve(l) // always ErrServerClosed: stop ends it
+		defer close(w.done)
+		_ = w.server.Serve(l) // always ErrServerClosed: stop ends it
 	}()
-	return h, nil
+	return w, nil
 }
 
-// starting answers until the sink is open. The metrics are there from the
-// beginning: a bus that is down now is when somebody looks at them.
-func starting(metrics prometheus.Gatherer) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintln(w, `{"alive":true}`)
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, `{"ready":false,"checks":[{"name":"start","ok":false,"detail":"the sink is being opened"}]}`)
-	})
-	return mux
-}
-
-func (h *health) serve(handler http.Handler) { h.handler.Store(&handler) }
-
-func (h *health) stop() {
-	if h.server != nil {
+func (w *webServer) stop() {
+	if w.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), httpBudget)
 		defer cancel()
-		if h.server.Shutdown(ctx) != nil {
-			_ = h.server.Close()
+		if w.server.Shutdown(ctx) != nil {
+			_ = w.server.Close()
 		}
 	}
-	<-h.done
+	<-w.done
 }

@@ -36,7 +36,7 @@ func schemaCommand() command {
 				}
 				doc := connector.Schema(name)
 				if doc == nil {
-					return usageError("there is no schema %q; there are %s", name, strings.Join(connector.SchemaNames(), ", "))
+					return usageError("there is no schema %q; there are %s", name, strings.Join(append(connector.SchemaNames(), "asyncapi"), ", "))
 				}
 				_, err := fmt.Fprintf(s.out, "%s", doc)
 				return err

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,11 +23,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pushover-connector/pushover-connector/connector"
 	"github.com/pushover-connector/pushover-connector/pushover"
 	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
 )
 
-// patience bounds every wait of a script. It is no measure of speed: a wait
+// patience bounds every wait of a script. It is not a measure of speed: a wait
 // ends as soon as its condition holds.
 const patience = 90 * time.Second
 
@@ -74,6 +77,10 @@ func setUpScript(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	listenAddr, err := freeAddress()
+	if err != nil {
+		return err
+	}
 	account := w.sim.Account()
 	for name, value := range map[string]string{
 		"HOME": env.WorkDir, "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": "",
@@ -81,7 +88,8 @@ func setUpScript(env *testscript.Env) error {
 		"PUSHOVER_CREDENTIALS_FILE": filepath.Join(env.WorkDir, "credentials.json"),
 		"TLS_API_URL":               w.sim.TLSAPIURL(), "TLS_STREAM_URL": w.sim.TLSStreamURL(), "CA_FILE": ca,
 		"EMAIL": account.Email, "PASSWORD": account.Password,
-		"NATS_URL": w.nats.ClientURL(), "HTTP_ADDR": httpAddr,
+		"NATS_URL": w.nats.ClientURL(), "HTTP_ADDR": httpAddr, "FREE_ADDR": listenAddr,
+		"BUS_ADDR":      strings.TrimPrefix(w.nats.ClientURL(), "nats://"),
 		"DEVICE_SECRET": device.Secret, "DEVICE_ID": device.ID,
 	} {
 		env.Setenv(name, value)
@@ -103,16 +111,19 @@ func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*w
 
 // simCommand drives the simulated service:
 //
-//	sim send N [priority]   queue N messages for the device "script"
+//	sim send N [priority]   queue N messages for the device "script"; MESSAGE
+//	                        becomes the last one's id, RECEIPT its receipt
 //	sim page N              give at most N of them at a time from now on
 //	sim twofa               demand a second factor; CODE becomes the current code
 //	sim signal X            send a signal
+//	sim disable             disable the device
 //	sim acknowledged        all emergencies are acknowledged, by "script"
+//	sim post PATH JSON      call its control interface
 //	sim violations          fail if there are any
 func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: sim send|page|twofa|signal|acknowledged|violations ...")
+		ts.Fatalf("usage: sim send|page|twofa|signal|acknowledged|post|violations ...")
 	}
 	switch args[0] {
 	case "send":
@@ -125,6 +136,7 @@ func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		for _, s := range w.sim.SendN(n, m) {
 			w.sent = append(w.sent, s.IDs...)
+			ts.Setenv("MESSAGE", w.sent[len(w.sent)-1])
 			if s.Receipt != "" {
 				ts.Setenv("RECEIPT", s.Receipt)
 			}
@@ -140,11 +152,20 @@ func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("CODE", account.Code())
 	case "signal":
 		w.sim.Signal("script", args[1])
+	case "disable":
+		w.sim.DisableDevice("script", true)
 	case "acknowledged":
 		for _, r := range w.sim.State().Receipts {
 			if !r.Acknowledged || r.AcknowledgedByDevice != "script" {
 				ts.Fatalf("receipt %s: acknowledged %t by %q", r.Receipt, r.Acknowledged, r.AcknowledgedByDevice)
 			}
+		}
+	case "post":
+		answer, err := http.Post(w.sim.APIURL()+"/sim/"+args[1], "application/json", strings.NewReader(args[2]))
+		ts.Check(err)
+		ts.Check(answer.Body.Close())
+		if answer.StatusCode != http.StatusOK {
+			ts.Fatalf("sim post %s: %s", args[1], answer.Status)
 		}
 	case "violations":
 		for _, v := range w.sim.Violations() {
@@ -162,6 +183,8 @@ func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 //	await ready          /readyz answers 200
 //	await answer PATH    HTTP_ADDR answers PATH with 200
 //	await state X        the session is in state X
+//	await failing PART   the part has failed, and is not just starting
+//	await printed F X    the file F has the text X
 func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -198,6 +221,21 @@ func awaitCommand(ts *testscript.TestScript, neg bool, args []string) {
 		poll(ctx, ts, args, func() bool {
 			_, status := w.ask(ts, "/status.json")
 			return strings.Contains(status, `"state": "`+args[1]+`"`)
+		})
+	case "failing":
+		poll(ctx, ts, args, func() bool {
+			var status connector.Status
+			if _, body := w.ask(ts, "/status.json"); json.Unmarshal([]byte(body), &status) != nil {
+				return false
+			}
+			return slices.ContainsFunc(status.Parts, func(p connector.PartStatus) bool {
+				return string(p.Part) == args[1] && !p.OK && p.Reason != connector.ReasonStarting
+			})
+		})
+	case "printed":
+		poll(ctx, ts, args, func() bool {
+			content, err := os.ReadFile(ts.MkAbs(args[1]))
+			return err == nil && strings.Contains(string(content), args[2])
 		})
 	default:
 		ts.Fatalf("unknown: await %s", args[0])
@@ -343,6 +381,26 @@ func kafkaCommand(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	default:
 		ts.Fatalf("unknown: kafka %s", args[0])
+	}
+}
+
+// exitsCommand runs a program and demands its exit code:
+//
+//	exits CODE PROGRAM ARGS...
+func exitsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+	}
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		code = exit.ExitCode()
+	}
+	if want, err := strconv.Atoi(args[0]); err != nil || code != want {
+		ts.Fatalf("exit code is %d, want %s", code, args[0])
 	}
 }
 

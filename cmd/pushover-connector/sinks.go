@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 	"github.com/pushover-connector/pushover-connector/sinks/kafka"
@@ -15,16 +16,16 @@ import (
 )
 
 // A bus is an opened sink and what else it offers. A nil function is something
-// the bus has not got.
+// that the bus does not offer.
 type bus struct {
 	sink       connector.Sink
-	connected  func() error
 	durability func(context.Context) (connector.Durability, error)
 	checks     func(context.Context) []connector.Check
 
 	serveCommands  func(context.Context, connector.CommandHandler) error
 	serveEndpoints func(context.Context, []connector.Endpoint, string) error
 
+	read        func(ctx context.Context, q connector.Query, f func(connector.Stored) error) error
 	sendCommand func(ctx context.Context, body []byte) (connector.Result, error)
 	request     func(ctx context.Context, endpoint string, body []byte) ([]byte, error)
 
@@ -32,7 +33,7 @@ type bus struct {
 	close   func(context.Context) error
 }
 
-// busOptions is what the program tells a bus beside its configuration.
+// busOptions is what the program tells a bus besides its configuration.
 type busOptions struct {
 	device   string // name of the device whose events it takes
 	readOnly bool   // create and take over nothing
@@ -40,6 +41,7 @@ type busOptions struct {
 	out      io.Writer
 	log      *slog.Logger
 	metrics  *connector.Metrics
+	health   *connector.Health // nil for a client of a running connector
 }
 
 // openers is the table of sinks.
@@ -58,12 +60,6 @@ func openBus(ctx context.Context, s *settings, o busOptions) (*bus, error) {
 	return b, nil
 }
 
-func (o busOptions) state(connected bool, _ string, _ error) {
-	if o.metrics != nil {
-		o.metrics.SinkConnected(connected)
-	}
-}
-
 func (o busOptions) duplicates(n int) {
 	if o.metrics != nil {
 		o.metrics.Duplicates(n)
@@ -74,13 +70,13 @@ func openNATS(ctx context.Context, s *settings, o busOptions) (*bus, error) {
 	b, err := nats.Open(ctx, s.nats, nats.Options{
 		Mode: s.general.EventMode, StoreDir: filepath.Join(s.general.DataDir, "nats"),
 		ReadOnly: o.readOnly, Attach: o.attach, Name: clientName(o.device), Logger: o.log,
-		OnState: o.state, OnDuplicate: o.duplicates,
+		Health: o.health, OnDuplicate: o.duplicates,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &bus{
-		sink: b, connected: b.Connected, durability: b.Durability, checks: b.Checks,
+		sink: b, durability: b.Durability, checks: b.Checks, read: b.Read,
 		serveCommands: b.ServeCommands, serveEndpoints: b.ServeEndpoints,
 		sendCommand: b.SendCommand, request: b.Request,
 		address: b.URL(), close: b.Close,
@@ -91,25 +87,26 @@ func openKafka(ctx context.Context, s *settings, o busOptions) (*bus, error) {
 	b, err := kafka.Open(ctx, s.kafka, kafka.Options{
 		Mode: s.general.EventMode, Source: connector.Source(o.device),
 		ReadOnly: o.readOnly || o.attach, Name: clientName(o.device), Logger: o.log,
-		OnState: o.state, OnDuplicate: o.duplicates,
+		Health: o.health, OnDuplicate: o.duplicates,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &bus{
-		sink: b, connected: b.Connected, durability: b.Durability, checks: b.Checks,
+		sink: b, durability: b.Durability, checks: b.Checks, read: b.Read,
 		serveCommands: b.ServeCommands, sendCommand: b.SendCommand,
-		request: noRequests, close: b.Close,
+		address: strings.Join(s.kafka.Brokers, ","), close: b.Close,
 	}, nil
 }
 
 func openStdout(_ context.Context, _ *settings, o busOptions) (*bus, error) {
+	o.health.Activity(connector.PartBus).OK()
 	sink := stdout.New(o.out)
 	return &bus{
-		sink: sink, connected: func() error { return nil },
+		sink:       sink,
 		durability: sink.Durability, checks: func(context.Context) []connector.Check { return nil },
-		sendCommand: noCommands, request: noRequests,
-		close: func(context.Context) error { return nil },
+		sendCommand: noCommands,
+		close:       func(context.Context) error { return nil },
 	}, nil
 }
 
@@ -121,7 +118,3 @@ var errNoControl = errors.New("the stdout sink takes no commands; use SINK=nats 
 func noCommands(context.Context, []byte) (connector.Result, error) {
 	return connector.Result{}, errNoControl
 }
-
-var errNoRequests = errors.New("this bus has no request and reply")
-
-func noRequests(context.Context, string, []byte) ([]byte, error) { return nil, errNoRequests }

@@ -1,19 +1,40 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
-// version and revision are set by the linker for a release. A build in a checkout
-// knows its revision by itself.
+// version and revision are set by the linker for a release. Any other build has
+// them in its build information.
 var (
-	version  = "dev"
+	version  = unversioned
 	revision string
 )
+
+// unversioned is the version of a build that does not know any.
+const unversioned = "dev"
+
+func init() {
+	if info, ok := debug.ReadBuildInfo(); ok && version == unversioned {
+		version = moduleVersion(info)
+	}
+}
+
+// moduleVersion is the version that "go install" was asked for, or that a build
+// in a checkout derives from its tags. Like that of a release it has no "v".
+func moduleVersion(info *debug.BuildInfo) string {
+	v := strings.TrimPrefix(info.Main.Version, "v")
+	if v == "(devel)" {
+		v = ""
+	}
+	return cmp.Or(v, unversioned)
+}
 
 // commit is the revision the program was built from, as far as the build knows.
 func commit() string {

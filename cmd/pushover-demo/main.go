@@ -4,9 +4,10 @@
 //
 // It sends messages through the simulator's sending API, shows each as it
 // arrives at an ordinary NATS subscriber, acknowledges an emergency from the
-// bus, and shows that the server's queue is empty. Then it keeps running and
-// says how to send, subscribe and acknowledge by hand. With -once it ends after
-// the tour: with 0, or with 1 if any step failed or the tour was interrupted.
+// bus, and shows that the server's queue is empty. Then it says how to send, look
+// and acknowledge by hand, keeps running, and prints what arrives. With -once it
+// ends after the tour: with 0, or with 1 if any step failed or the tour was
+// interrupted.
 package main
 
 import (
@@ -21,6 +22,9 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/pushover-connector/pushover-connector/cmd/internal/eventline"
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 // tourBudget bounds the whole tour; it takes a second or two.
@@ -74,7 +78,7 @@ func colourful(w io.Writer) bool {
 }
 
 // demo builds the stage, gives the tour, and unless once is set stays until ctx
-// ends. An end of ctx before that of the tour is an error with once only: who
+// ends. An end of ctx before that of the tour is an error with once only: whoever
 // asked for the tour alone wants to know that it was not completed.
 func demo(ctx context.Context, s *screen, logTo io.Writer, once bool) (err error) {
 	s.title()
@@ -98,11 +102,29 @@ func demo(ctx context.Context, s *screen, logTo io.Writer, once bool) (err error
 	if once {
 		return nil
 	}
+	return watch(ctx, s, st)
+}
+
+// watch prints what arrives from now on until ctx ends.
+func watch(ctx context.Context, s *screen, st *stage) error {
+	st.subscriber.Close() // it was the tour's
+	since := time.Now()
 	s.yourTurn(st)
-	select {
-	case <-ctx.Done():
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-st.failed:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	err := st.bus.Read(ctx, connector.Query{Since: since, Follow: true}, func(e connector.Stored) error {
+		s.printf("%s\n", eventline.Of(e))
 		return nil
-	case err := <-st.failed:
-		return err
+	})
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return errors.Join(cause, err)
 	}
+	return err
 }

@@ -11,13 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	natsgo "github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A stdout takes what the demonstration prints. When that holds a text, it
-// calls do, once, before the demonstration goes on.
+// calls do, once, before the demonstration goes on. do may set the next ones.
 type stdout struct {
 	bytes.Buffer
 	at string
@@ -44,7 +45,7 @@ func TestTourShowsEveryStepAndLeavesNothingBehind(t *testing.T) {
 	}
 	rest := out.String()
 	for _, want := range []string{
-		"✓ pushover", "✓ nats", "✓ connector",
+		"✓ pushover", "✓ nats", "✓ connector", "✓ page",
 		"→ low       Backup", "→ normal    Front door", "→ high      Disk", "→ emergency Cellar",
 		"← low       Backup", "← normal    Front door", "← high      Disk", "← emergency Cellar",
 		"✓ command", "✓ result", "✓ sender    sees it acknowledged by device \"demo\"",
@@ -68,8 +69,13 @@ func TestTourShowsEveryStepAndLeavesNothingBehind(t *testing.T) {
 // anybody on the machine could.
 func simulate(t *testing.T, printed, method, path, body string) {
 	t.Helper()
-	api := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(printed)
-	request, err := http.NewRequestWithContext(t.Context(), method, api+path, strings.NewReader(body))
+	ask(t, method, regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(printed)+path, body)
+}
+
+// ask makes a request and returns the answer.
+func ask(t *testing.T, method, address, body string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +85,69 @@ func simulate(t *testing.T, printed, method, path, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, response.Body) // only its arrival matters
-	_ = response.Body.Close()
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+// After the tour it prints what is sent and acknowledged by hand, and its page
+// shows a connector that works.
+func TestItGoesOnShowingWhatArrives(t *testing.T) {
+	ctx, interrupt := context.WithTimeout(t.Context(), tourBudget)
+	defer interrupt()
+	var out stdout
+	var page, status string
+	out.at = "What arrives from now on"
+	out.do = func(printed string) {
+		simulate(t, printed, http.MethodPost, "/sim/messages", `{"priority":2,"title":"Roof","message":"It leaks"}`)
+		out.at, out.do = "  Roof: It leaks  [", func(printed string) {
+			address := regexp.MustCompile(`(http://\S+/)  \(the connector's status\)`).FindStringSubmatch(printed)[1]
+			page, status = ask(t, http.MethodGet, address, ""), ask(t, http.MethodGet, address+"status.json", "")
+			acknowledge(t, printed)
+			out.at, out.do = "  result     acknowledged by device demo  [", func(string) { interrupt() }
+		}
+	}
+	var stderr bytes.Buffer
+	if code := run(ctx, nil, &out, &stderr); code != 0 || stderr.Len() != 0 {
+		t.Errorf("got exit code %d and stderr %q, want 0 and nothing", code, &stderr)
+	}
+	if out.do != nil {
+		t.Fatalf("no %q in:\n%s", out.at, &out)
+	}
+	_, arrived, _ := strings.Cut(out.String(), "What arrives from now on:\n")
+	if lines := strings.Count(arrived, "\n20"); lines != 2 {
+		t.Errorf("got %d lines of arrivals, want one for the message and one for the result:\n%s", lines, arrived)
+	}
+	if !strings.Contains(page, "pushover-connector ack ") {
+		t.Errorf("the page does not show the emergency:\n%s", page)
+	}
+	for _, want := range []string{`"ready": true`, `"name": "nats"`, `"durability": "power"`, `"part": "commands"`, `"part": "store"`} {
+		if !strings.Contains(status, want) {
+			t.Errorf("no %s in the status:\n%s", want, status)
+		}
+	}
+}
+
+// acknowledge does what "pushover-connector ack" does with the first receipt that
+// the lines of arrivals show.
+func acknowledge(t *testing.T, printed string) {
+	t.Helper()
+	bus := regexp.MustCompile(`nats://\S+`).FindString(printed)
+	receipt := regexp.MustCompile(`It leaks  \[(\w+)\]`).FindStringSubmatch(printed)[1]
+	nc, err := natsgo.Connect(bus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := nc.Publish("pushover.control.ack", []byte(receipt)); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestStepThatFailsIsNamedAndExitCode1(t *testing.T) {

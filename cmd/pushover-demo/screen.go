@@ -40,6 +40,7 @@ func (s *screen) stage(st *stage) {
 	s.step("pushover", st.simulator.APIURL()+"  (simulated; one account, one device)")
 	s.step("nats", st.bus.URL()+"  (embedded; JetStream on disk)")
 	s.step("connector", "logged in as device \""+deviceName+"\", listening on the push stream")
+	s.step("page", st.page+"  (the connector's status)")
 }
 
 func (s *screen) heading(text string) { s.printf("\n%s\n", s.paint(bold, text)) }
@@ -72,35 +73,40 @@ func (s *screen) priority(name string) string {
 // yourTurn prints the lines to try things by hand. They stand unbroken, so that
 // they can be copied.
 func (s *screen) yourTurn(st *stage) {
-	api, bus, account := st.simulator.APIURL(), st.bus.URL(), st.simulator.Account()
+	account := st.simulator.Account()
 	s.heading("Your turn (Ctrl-C ends it)")
 	s.printf(`
-Watch the bus, with the NATS command line from github.com/nats-io/natscli:
+Look at the status page:
 
-  nats -s %[1]s sub 'pushover.>'
+  %[5]s
 
-Send a message:
+Send a message from another terminal, and see it arrive here:
 
   curl -F token=%[3]s \
        -F user=%[4]s \
        -F message=Hello %[2]s/1/messages.json
 
-Send an emergency; the answer holds its receipt:
+Send an emergency:
 
   curl -F token=%[3]s \
        -F user=%[4]s \
        -F priority=2 -F retry=60 -F expire=3600 \
        -F message=Fire %[2]s/1/messages.json
 
-Acknowledge it, as a durable command or as a request with an answer:
+Acknowledge it with the connector's own commands; "emergencies" prints the line:
 
-  nats -s %[1]s pub pushover.control.ack RECEIPT
-  nats -s %[1]s req pushover.rpc.ack RECEIPT
+  go install ./cmd/pushover-connector
+  export NATS_URL=%[1]s
+  pushover-connector emergencies
+  pushover-connector ack RECEIPT
 
-See the connector's state, and what the simulator thinks of it:
+Look at the state, at new events, and at the simulator's complaints:
 
-  nats -s %[1]s req pushover.rpc.status ''
+  pushover-connector status
+  pushover-connector tail -f
   curl %[2]s/sim/violations
 
-`, bus, api, account.AppToken, account.UserKey)
+What arrives from now on:
+
+`, st.bus.URL(), st.simulator.APIURL(), account.AppToken, account.UserKey, st.page)
 }

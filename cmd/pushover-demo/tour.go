@@ -79,7 +79,7 @@ func tour(ctx context.Context, s *screen, st *stage) error {
 }
 
 // aftermath waits until the queue is empty and checks that the simulator has
-// nothing to complain of.
+// nothing to complain about.
 func aftermath(ctx context.Context, s *screen, st *stage) error {
 	err := st.simulator.Wait(ctx, func(pushovertest.State) bool { return st.simulator.Waiting(deviceName) == 0 })
 	if err != nil {
@@ -87,7 +87,7 @@ func aftermath(ctx context.Context, s *screen, st *stage) error {
 	}
 	s.step("queue", "empty: deleted only after the bus had confirmed")
 	if v := st.simulator.Violations(); len(v) > 0 {
-		return fmt.Errorf("the simulator complains of %d violations of manners, the first: %s: %s", len(v), v[0].Rule, v[0].Detail)
+		return fmt.Errorf("the simulator complains about %d violations of manners, the first: %s: %s", len(v), v[0].Rule, v[0].Detail)
 	}
 	s.step("manners", "no violations")
 	return nil

@@ -125,7 +125,7 @@ func (w *world) handle(ctx context.Context, c connector.Command) (connector.Resu
 		return r, err
 	}
 	_, err = w.bus.Publish(ctx, []connector.Event{{
-		ID: c.ID, Source: connector.Source("d"), Type: connector.TypeAcknowledged, Time: time.Unix(1, 0),
+		ID: c.ID + "@1", Source: connector.Source("d"), Type: connector.TypeAcknowledged, Time: time.Unix(1, 0),
 		Extensions: []connector.Extension{{Name: "causationid", Value: c.ID}},
 		Data:       data, Class: connector.ClassResult, Route: []string{"results", "acknowledged"}, Key: receipt,
 	}})

@@ -23,7 +23,7 @@ func helm3(t *testing.T) string {
 		return program
 	}
 	if given {
-		t.Fatalf("HELM3=%s is no Helm 3: it says %q, %v", program, out, err)
+		t.Fatalf("HELM3=%s is not Helm 3: it says %q, %v", program, out, err)
 	}
 	t.Skip(`needs Helm 3: GOBIN=/some/directory go install helm.sh/helm/v3/cmd/helm@v3.22.0, then HELM3=/some/directory/helm`)
 	return ""

@@ -31,7 +31,7 @@ networkPolicy: {enabled: true}
 			t.Errorf("%s %s: got version %v, want the user's", o.kind(), o.name(), labels["app.kubernetes.io/version"])
 		}
 		if o.kind() == "Pod" && (labels["app.kubernetes.io/component"] != "test" || !strings.Contains(o.text, "helm.sh/hook: test\n")) {
-			t.Errorf("%s is no test any more:\n%s", o.name(), o.text)
+			t.Errorf("%s is not a test any more:\n%s", o.name(), o.text)
 		}
 	}
 	pod := at(find(t, objects, "Deployment").fields, "spec.template.metadata").(map[string]any)
@@ -60,7 +60,7 @@ func TestReleaseNamedByANumber(t *testing.T) {
 
 func TestLabelsThatAreNoYAMLAreRefused(t *testing.T) {
 	_, _, err := tryRender(t, release{name: "rel", namespace: "ns"}, values(t, `commonLabels: {a: '{{ printf "%c" 39 }}'}`))
-	if err == nil || !strings.Contains(err.Error(), "no YAML once their templates are carried out") {
+	if err == nil || !strings.Contains(err.Error(), "not valid YAML after rendering their templates") {
 		t.Errorf("got %v", err)
 	}
 }

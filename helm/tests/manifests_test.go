@@ -30,8 +30,8 @@ func TestManifestsAreRenderedFromTheChart(t *testing.T) {
 				t.Fatal(err)
 			}
 			var b strings.Builder
-			b.WriteString("# Made from the Helm chart with " + filepath.Base(f) + "; do not edit.\n" +
-				"# First the namespace, and what the pod mounts or reads and this file does not make:\n" +
+			b.WriteString("# Generated from the Helm chart with " + filepath.Base(f) + "; do not edit.\n" +
+				"# First create the namespace, and the Secrets that the pod needs and this file does not contain:\n" +
 				"#   kubectl create namespace pushover\n")
 			for _, s := range missingSecrets(t, objects) {
 				b.WriteString("#   " + s.command("pushover") + "\n")
@@ -107,7 +107,7 @@ func (s secret) command(namespace string) string {
 }
 
 // TestManifestsSayWhichSecretsToMake: a pod whose Secret is missing waits for
-// ever, and nothing but the head of the file could tell of it.
+// ever, and only the head of the file could say so.
 func TestManifestsSayWhichSecretsToMake(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/manifests/embedded.yaml")
 	if err != nil {

@@ -44,7 +44,7 @@ func newCluster(t *testing.T, text string) cluster {
 }
 
 // allows says whether a connection between two pods of the namespace is made:
-// each end's policies must allow it, if it has any. An end that is no pod of ours
+// each end's policies must allow it, if it has any. An end that is not a pod of ours
 // is some address.
 func (c cluster) allows(t *testing.T, from, to string, port int32) bool {
 	t.Helper()

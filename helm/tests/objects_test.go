@@ -177,7 +177,7 @@ func checkPod(t *testing.T, id string, labels map[string]string, spec corev1.Pod
 		}
 		for _, m := range c.VolumeMounts {
 			if !slices.Contains(volumes, m.Name) {
-				t.Errorf("%s: container %s mounts %s, which is no volume", id, c.Name, m.Name)
+				t.Errorf("%s: container %s mounts %s, which is not a volume", id, c.Name, m.Name)
 			}
 			if m.SubPath != "" && strings.HasPrefix(m.MountPath, "/etc/pushover-connector") {
 				t.Errorf("%s: %s is mounted by subPath, so that a changed Secret would not arrive", id, m.MountPath)

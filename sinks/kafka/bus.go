@@ -35,8 +35,8 @@ type Options struct {
 	Source string
 
 	// ReadOnly opens a bus that neither publishes events nor takes the device
-	// over from a running connector: for [Bus.Checks] and [Bus.SendCommand].
-	// Open does then no I/O on the network.
+	// over from a running connector: for [Bus.Checks], [Bus.Read] and
+	// [Bus.SendCommand]. Open then does no I/O on the network.
 	ReadOnly bool
 
 	// Name is the Kafka client id; empty means pushover-connector.
@@ -45,13 +45,11 @@ type Options struct {
 	// Logger may be nil, to discard.
 	Logger *slog.Logger
 
-	// OnState, unless nil, is told of every change: when the cluster is
-	// reached, when it is lost (with one of the Reason constants), when the
-	// reason changes. It must not block and not call the bus.
-	OnState func(connected bool, reason string, err error)
+	// Health gets reports on the cluster and the control topic; may be nil.
+	Health *connector.Health
 
-	// OnDuplicate, unless nil, is told of events that were not published
-	// because the log holds them already.
+	// OnDuplicate, unless nil, is called with the number of events that were not
+	// published because the log holds them already.
 	OnDuplicate func(n int)
 }
 
@@ -64,10 +62,14 @@ type Bus struct {
 
 	wire   *wire
 	client *kafka.Client
-	health health
 
-	stop context.CancelFunc // ends the keeper
-	wg   sync.WaitGroup     // for the keeper
+	reaching *connector.Activity // the cluster and its topics; nil like the others without a Health
+	claiming *connector.Activity // the fence
+	serving  *connector.Activity // the control topic as a whole
+
+	stop      context.CancelFunc // ends the keeper
+	wg        sync.WaitGroup     // for the keeper
+	suspicion chan struct{}      // wakes it: the cluster may be out of reach
 
 	turn chan struct{} // held by whoever uses the producer
 	producer
@@ -81,6 +83,7 @@ type Bus struct {
 var (
 	_ connector.Sink     = (*Bus)(nil)
 	_ connector.Verifier = (*Bus)(nil)
+	_ connector.Reader   = (*Bus)(nil)
 )
 
 // Open reaches the brokers, verifies or creates the topics, takes the device's
@@ -88,9 +91,10 @@ var (
 // topics already hold. When it returns nil, an older connector for the same
 // device can no longer append anything.
 //
-// It waits until ctx ends for a cluster that takes no connection. Any other error
-// is final for this attempt; the caller may try again. One that wraps
-// [connector.ErrFenced] means that another connector took over in the meantime.
+// It waits until ctx ends for a cluster that cannot be reached, or is not ready
+// yet. Any other error is final for this attempt; the caller may try again. One
+// that wraps [connector.ErrFenced] means that another connector took over in the
+// meantime.
 func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -105,8 +109,7 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bus{config: c, opts: o, log: o.Logger, turn: make(chan struct{}, 1), remember: windowSize}
-	b.health.notify = o.OnState
+	b := &Bus{config: c, opts: o, log: o.Logger, turn: make(chan struct{}, 1), suspicion: make(chan struct{}, 1), remember: windowSize}
 	b.wire = newWire(d, c.brokers(), b.topicNames())
 	b.client = &kafka.Client{
 		Addr:      kafka.TCP(c.brokers()...), // unused: the wire knows its brokers
@@ -116,14 +119,17 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 		return b, nil
 	}
 	if o.Source == "" {
-		return nil, errors.New("kafka: an event source is needed to publish")
+		return nil, errors.New("an event source is needed to publish")
 	}
 	if exposure := c.exposure(); exposure != "" {
-		b.log.Warn("kafka credentials travel in the clear", "detail", exposure)
+		b.log.Warn("credentials sent unencrypted", "detail", exposure)
 	}
+	b.reaching, b.claiming = o.Health.Activity(connector.PartBus), o.Health.Activity(connector.PartBus)
+	b.serving = o.Health.Activity(connector.PartCommands)
 	if err := b.openReachable(ctx); err != nil {
+		b.endActivities()
 		b.wire.close()
-		return nil, fmt.Errorf("kafka: %w", err)
+		return nil, outcome(ctx, err)
 	}
 	keeper, stop := context.WithCancel(context.WithoutCancel(ctx)) // the bus outlives the call
 	b.stop = stop
@@ -131,19 +137,17 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	return b, nil
 }
 
-// openReachable opens, and tries again while nobody takes the connection: the
-// cluster may be starting as well.
+// openReachable opens, and tries again while the cluster may be starting as well.
 func (b *Bus) openReachable(ctx context.Context) error {
-	for pause := newPause(backoffMin, backoffMax); ; {
+	for pause := newBackOff(backoffMin, backoffMax); ; {
 		err := b.open(ctx)
-		if err == nil || reasonOf(err) != ReasonDial {
+		if err == nil || ctx.Err() != nil || !passes(err) {
 			return err
 		}
-		if pause.current == 0 {
-			b.log.Warn("kafka cannot be reached yet", "error", err)
-		}
-		if ended := sleep(ctx, pause.next()); ended != nil {
-			return fmt.Errorf("%w: %w", ended, err)
+		wait := pause.NextBackOff()
+		b.report(ctx, b.reaching, err, wait)
+		if sleep(ctx, wait) != nil {
+			return err
 		}
 	}
 }
@@ -152,20 +156,33 @@ func (b *Bus) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if err := b.prepareTopics(ctx); err != nil {
-		b.health.set(jobPublish, err)
 		return err
 	}
 	if err := b.takeOver(ctx); err != nil {
-		b.health.set(jobPublish, err)
 		return err
 	}
-	b.health.set(jobPublish, nil)
+	b.reaching.OK()
 	return nil
 }
 
-// Connected returns nil while the last request of every kind succeeded, else
-// what fails.
-func (b *Bus) Connected() error { return b.health.connected() }
+// report tells the connector's health about an attempt and when the next will be
+// made. An error after ctx has ended is not reported.
+func (b *Bus) report(ctx context.Context, a *connector.Activity, err error, next time.Duration) {
+	switch {
+	case err == nil:
+		a.OK()
+	case errors.Is(err, connector.ErrFenced):
+		a.Failed(failure(err), time.Time{})
+	case ctx.Err() == nil:
+		a.Failed(failure(err), time.Now().Add(next))
+	}
+}
+
+func (b *Bus) endActivities() {
+	for _, a := range []*connector.Activity{b.reaching, b.claiming, b.serving} {
+		a.End()
+	}
+}
 
 // Close ends the connections. It waits for a publish in flight, at most until
 // ctx ends, and fails with ctx's error if that had to be cut off. Commands must
@@ -179,10 +196,11 @@ func (b *Bus) Close(ctx context.Context) error {
 	case b.turn <- struct{}{}:
 		defer func() { <-b.turn }()
 	case <-ctx.Done():
-		err = fmt.Errorf("kafka: close: %w", ctx.Err())
+		err = fmt.Errorf("close: %w", ctx.Err())
 	}
 	b.wire.close()
 	b.wg.Wait()
+	b.endActivities()
 	return err
 }
 

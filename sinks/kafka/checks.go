@@ -67,10 +67,10 @@ func (b *Bus) checkTopic(ctx context.Context, t topic, name string) connector.Ch
 		if err == nil {
 			err = res.Errors[name]
 		} else {
-			err = bare(err)
+			err = unwrapClient(err)
 		}
 		if err != nil {
-			c.Err = fmt.Errorf("does not exist, and cannot be created: %w; have it made: %s", err, b.createLine(name))
+			c.Err = fmt.Errorf("does not exist and cannot be created: %w; ask an administrator to run: %s", err, b.createLine(name))
 			return c
 		}
 		c.Detail = "does not exist, will be created"

@@ -94,7 +94,7 @@ func (c Config) Validate() error {
 			{"CA_FILE", c.CAFile}, {"CERT_FILE", c.CertFile}, {"KEY_FILE", c.KeyFile},
 		} {
 			if f.value != "" {
-				bad(f.variable, "is of no use without KAFKA_TLS=true")
+				bad(f.variable, "has no effect without KAFKA_TLS=true")
 			}
 		}
 	}
@@ -114,7 +114,7 @@ func (c Config) validateSASL(bad func(name, format string, args ...any)) {
 	if c.SASLMechanism != mechanismOAuth {
 		for _, o := range oauth {
 			if o.value != "" {
-				bad(o.variable, "is of no use without KAFKA_SASL_MECHANISM=%s", mechanismOAuth)
+				bad(o.variable, "has no effect without KAFKA_SASL_MECHANISM=%s", mechanismOAuth)
 			}
 		}
 	}
@@ -133,14 +133,14 @@ func (c Config) validateSASL(bad func(name, format string, args ...any)) {
 	case mechanismOAuth:
 		c.validateOAuth(bad)
 	default:
-		bad("SASL_MECHANISM", "%q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER", c.SASLMechanism)
+		bad("SASL_MECHANISM", "%q is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER", c.SASLMechanism)
 	}
 }
 
 func (c Config) validateOAuth(bad func(name, format string, args ...any)) {
 	switch {
 	case c.OauthTokenFile != "" && c.OauthTokenURL != "":
-		bad("OAUTH_TOKEN_FILE", "and KAFKA_OAUTH_TOKEN_URL exclude each other")
+		bad("OAUTH_TOKEN_FILE", "and KAFKA_OAUTH_TOKEN_URL cannot both be set")
 	case c.OauthTokenFile == "" && c.OauthTokenURL == "":
 		bad("OAUTH_TOKEN_FILE", "or KAFKA_OAUTH_TOKEN_URL is needed for %s", mechanismOAuth)
 	case c.OauthTokenURL != "":
@@ -156,15 +156,14 @@ func (c Config) validateOAuth(bad func(name, format string, args ...any)) {
 	}
 }
 
-// exposure says what can be read on the way to the brokers, or nothing. SCRAM
-// sends no password.
+// exposure says which secret is sent unencrypted, if any. SCRAM sends no password.
 func (c Config) exposure() string {
 	if c.TLS || c.SASLMechanism != mechanismPlain && c.SASLMechanism != mechanismOAuth {
 		return ""
 	}
 	for _, b := range c.brokers() {
 		if host, _, _ := net.SplitHostPort(b); !loopback(host) {
-			return fmt.Sprintf("%s without TLS shows the password or token to everybody on the way to %s; set KAFKA_TLS=true, or use SCRAM-SHA-512", c.SASLMechanism, b)
+			return fmt.Sprintf("%s without TLS sends the password or token unencrypted to %s; set KAFKA_TLS=true, or use SCRAM-SHA-512", c.SASLMechanism, b)
 		}
 	}
 	return ""

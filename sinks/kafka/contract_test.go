@@ -73,8 +73,9 @@ func harness(t *testing.T, brokers []string, mode connector.Mode) sinktest.Harne
 			s = &spaced{bus: open(t, c, o)}
 			return s
 		},
-		Twin: func(t *testing.T) connector.Sink { return &spaced{bus: open(t, c, o)} },
-		Lose: func(t *testing.T) { deleteRecords(t, c) },
+		Twin:    func(t *testing.T) connector.Sink { return &spaced{bus: open(t, c, o)} },
+		Lose:    func(t *testing.T) { deleteRecords(t, c) },
+		Foreign: func(t *testing.T) { publishForeign(t, c) },
 	}
 }
 
@@ -140,6 +141,10 @@ func (s *spaced) Publish(ctx context.Context, events []connector.Event) (int, er
 
 func (s *spaced) Holds(ctx context.Context, events []connector.Event) (int, error) {
 	return s.bus.Holds(ctx, events)
+}
+
+func (s *spaced) Read(ctx context.Context, q connector.Query, f func(connector.Stored) error) error {
+	return s.bus.Read(ctx, q, f)
 }
 
 // A gate lets connections in while it is open, and ends all when it is shut.

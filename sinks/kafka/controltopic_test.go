@@ -4,13 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pushover-connector/pushover-connector/connector"
-	"github.com/pushover-connector/pushover-connector/sinks/kafka"
 )
 
 func TestServingWaitsForAControlTopicThatDoesNotExistYet(t *testing.T) {
@@ -20,41 +18,33 @@ func TestServingWaitsForAControlTopicThatDoesNotExistYet(t *testing.T) {
 		closeBus(t, open(t, c, o))
 		c.CreateTopics = false
 		c.ControlTopic = unique() + ".later"
-		log := &logLines{}
-		o.Logger = log.logger()
-		states := make(chan string, 100)
-		o.OnState = func(_ bool, reason string, _ error) { states <- reason }
+		health := watch(&o)
 		b := open(t, c, o)
 		w := newWorker(b, o.Source)
 		serve(t, b, w.handle)
-		for reason := ""; reason != kafka.ReasonTopic; {
-			select {
-			case reason = <-states:
-			case <-time.After(wait):
-				t.Fatal("the missing topic is not told of")
-			}
+		p := health.await(t, connector.PartCommands, connector.ReasonBusMisconfigured)
+		if !strings.Contains(p.Remedy, "kafka-topics.sh") || p.NextAttempt == nil {
+			t.Errorf("health without the topic: got %+v, want the line to create it and the next attempt", p)
 		}
-		if err := b.Connected(); err == nil || !strings.Contains(err.Error(), "kafka-topics.sh") {
-			t.Errorf("Connected: got %v, want the line to create the topic", err)
+		if p := health.part(connector.PartBus); !p.OK {
+			t.Errorf("health of the bus: got %+v, want ok: the events have their topics", p)
 		}
 		createTopic(t, c, c.ControlTopic, nil)
 		sendCommands(t, c, receipt(1))
 		w.await(t, 1)
-		if err := b.Connected(); err != nil {
-			t.Errorf("Connected after the topic is there: %v", err)
-		}
+		health.await(t, connector.PartCommands, ok)
 		// While the topic comes into being there may be other reasons, one line each.
 		missing := 0
-		for _, reason := range log.reasons("control topic cannot be served") {
-			if reason == kafka.ReasonTopic {
+		for _, reason := range health.log.reasons("commands failed, retrying") {
+			if reason == string(connector.ReasonBusMisconfigured) {
 				missing++
 			}
 		}
 		if missing != 1 {
 			t.Errorf("log lines about the missing topic: got %d, want 1", missing)
 		}
-		if got := log.count("control topic is served again"); got < 1 {
-			t.Error("the log does not tell of the recovery")
+		if got := health.log.count("commands recovered"); got < 1 {
+			t.Error("the log has no line about the recovery")
 		}
 	})
 }
@@ -63,8 +53,7 @@ func TestAControlTopicMadeAnewIsServedFromItsFirstCommand(t *testing.T) {
 	eachBroker(t, func(t *testing.T, brokers []string) {
 		c := configFor(brokers)
 		o := optionsFor(t, c)
-		states := make(chan string, 1000)
-		o.OnState = func(_ bool, reason string, _ error) { states <- reason }
+		health := watch(&o)
 		b := open(t, c, o)
 		w := newWorker(b, o.Source)
 		release := make(chan struct{})
@@ -80,11 +69,16 @@ func TestAControlTopicMadeAnewIsServedFromItsFirstCommand(t *testing.T) {
 		awaitCommitted(t, c, 2)
 
 		deleteTopic(t, c, c.ControlTopic)
-		for reason := ""; reason != kafka.ReasonTopic; {
+		// It goes on saying so, and what to do.
+		for ctx := waitContext(t); ; {
+			changed, p := health.Changed(), health.part(connector.PartCommands)
+			if p.Attempts >= 3 && p.Reason == connector.ReasonBusMisconfigured && strings.Contains(p.Remedy, "kafka-topics.sh") {
+				break
+			}
 			select {
-			case reason = <-states:
-			case <-time.After(wait):
-				t.Fatal("the missing topic is not told of")
+			case <-changed:
+			case <-ctx.Done():
+				t.Fatalf("health without the topic: got %+v, want the line to create it", p)
 			}
 		}
 		createTopic(t, c, c.ControlTopic, nil)
@@ -103,9 +97,7 @@ func TestAControlTopicMadeAnewIsServedFromItsFirstCommand(t *testing.T) {
 		sendCommands(t, c, receipt(16))
 		w.await(t, 1)
 		awaitCommitted(t, c, int64(len(fresh))+1)
-		if err := b.Connected(); err != nil {
-			t.Errorf("Connected: %v", err)
-		}
+		health.await(t, connector.PartCommands, ok)
 	})
 }
 

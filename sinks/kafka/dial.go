@@ -6,14 +6,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/sasl"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 const (
@@ -31,6 +33,7 @@ type dialer struct {
 	config    Config
 	mechanism sasl.Mechanism // nil = none
 	clientID  string
+	proved    atomic.Bool // a broker has answered a request, so the configuration is right
 
 	mu      sync.Mutex
 	refused error // the last refusal, while it lasts
@@ -80,16 +83,16 @@ func (d *dialer) tlsConfig() (*tls.Config, error) {
 // dial connects to one broker and negotiates protocol versions.
 func (d *dialer) dial(ctx context.Context, addr string) (*link, error) {
 	if err := d.refusal(); err != nil {
-		return nil, fmt.Errorf("broker %s: %w", addr, err)
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	l, err := d.connect(ctx, addr)
-	d.note(err)
 	if err != nil {
-		return nil, fmt.Errorf("broker %s: %w", addr, err)
+		err = d.explain(ctx, addr, err)
 	}
-	return l, nil
+	d.note(err)
+	return l, err
 }
 
 func (d *dialer) connect(ctx context.Context, addr string) (_ *link, err error) {
@@ -116,49 +119,81 @@ func (d *dialer) connect(ctx context.Context, addr string) (_ *link, err error) 
 		tlsConfig.ServerName = host
 		tc := tls.Client(conn, tlsConfig)
 		if err := tc.HandshakeContext(ctx); err != nil {
-			return nil, explainHandshake(err)
+			return nil, d.explainFirst(addr, err, true)
 		}
 		conn = tc
 	}
-	l := &link{addr: addr, conn: conn, pc: protocol.NewConn(conn, d.clientID)}
-	if err := l.negotiate(); err != nil {
-		return nil, d.explainFirst(err)
+	l := &link{addr: addr, conn: conn, pc: protocol.NewConn(conn, d.clientID), anonymous: d.mechanism == nil, proved: &d.proved}
+	if err := l.greet(d.clientID); err != nil {
+		return nil, d.explainFirst(addr, err, false)
 	}
 	if d.mechanism != nil {
 		if err := l.authenticate(ctx, d.mechanism); err != nil {
 			return nil, err
 		}
 	}
-	l.anonymous = d.mechanism == nil
 	return l, nil
 }
 
-// explainHandshake says what a failed TLS handshake usually means.
-func explainHandshake(err error) error {
-	var record tls.RecordHeaderError
-	if errors.As(err, &record) || errors.Is(err, io.EOF) || isReset(err) {
-		return &linkError{reason: ReasonTLS, err: fmt.Errorf("TLS handshake: the broker does not speak TLS on this port; unset KAFKA_TLS or use its TLS port: %w", err)}
+// explain classifies the error of a connection that could not be made, and names
+// the address.
+func (d *dialer) explain(ctx context.Context, addr string, err error) error {
+	var known *connector.Failure
+	var auth *authError
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	case errors.As(err, &known):
+		return err
+	case errors.As(err, &auth):
+		remedy := "check KAFKA_USERNAME and KAFKA_PASSWORD"
+		if d.config.SASLMechanism == mechanismOAuth {
+			remedy = "check the KAFKA_OAUTH settings"
+		}
+		return &connector.Failure{Reason: connector.ReasonBusAuth, Detail: fmt.Sprintf("broker %s: %v", addr, err), Remedy: remedy, Err: err}
 	}
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return &linkError{reason: ReasonTLS, err: fmt.Errorf("TLS handshake: the broker's certificate is of an authority that is not trusted; see KAFKA_CA_FILE: %w", err)}
+	err = fmt.Errorf("broker %s: %w", addr, err)
+	if reason := reasonOf(err); reason == connector.ReasonBusUnreachable || reason == connector.ReasonDNS || reason == connector.ReasonTimeout {
+		return &connector.Failure{Reason: reason, Remedy: "check KAFKA_BROKERS, and that the brokers run", Err: err}
 	}
-	return &linkError{reason: ReasonTLS, err: fmt.Errorf("TLS handshake: %w", err)}
+	return failure(err)
 }
 
-// explainFirst says what it usually means when the first exchange on a fresh
-// connection fails.
-func (d *dialer) explainFirst(err error) error {
+// explainFirst says what it usually means when a connection fails after it was
+// taken and before the first request: at the TLS handshake or at the greeting.
+// That a broker hangs up is telling only as long as none has answered yet.
+func (d *dialer) explainFirst(addr string, err error, handshake bool) error {
+	var record tls.RecordHeaderError
+	var unknown x509.UnknownAuthorityError
 	var op *net.OpError
+	failed := func(detail, remedy string) error {
+		return &connector.Failure{Reason: connector.ReasonTLS, Detail: fmt.Sprintf("broker %s %s", addr, detail), Remedy: remedy, Err: err}
+	}
 	switch {
-	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
-		return &linkError{reason: ReasonTLS, err: fmt.Errorf("the broker refuses the TLS client certificate; see KAFKA_CERT_FILE: %w", err)}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &linkError{reason: ReasonTimeout, err: fmt.Errorf("connected, but no answer as from a Kafka broker; is this its port? %w", err)}
-	case d.config.TLS:
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		f := &connector.Failure{Reason: connector.ReasonTimeout, Detail: fmt.Sprintf("broker %s does not answer", addr), Err: err}
+		if !d.proved.Load() {
+			f.Detail = fmt.Sprintf("no Kafka broker answers at %s: it takes the connection and stays silent", addr)
+			f.Remedy = "check KAFKA_BROKERS"
+		}
+		return f
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert; TLS 1.3 refuses a client certificate after the handshake
+		return failed("refuses the TLS connection: "+op.Err.Error(), "if it wants a client certificate, check KAFKA_CERT_FILE")
+	case errors.As(err, &record):
+		if hint := foreignHint(record.RecordHeader[:]); hint != "" {
+			return notKafka(addr, hint)
+		}
+		return failed("does not speak TLS on this port", "unset KAFKA_TLS or use its TLS port")
+	case errors.As(err, &unknown):
+		return failed("has a certificate of an authority that is not trusted", "set KAFKA_CA_FILE to the certificate of that authority")
+	case isClosed(err) && d.proved.Load():
 		return err
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), isReset(err):
-		return &linkError{reason: ReasonTLS, err: fmt.Errorf("the broker hangs up on a plain connection; is this its TLS port? then set KAFKA_TLS=true: %w", err)}
+	case isClosed(err) && handshake:
+		return failed("hangs up during the TLS handshake: it does not speak TLS on this port", "unset KAFKA_TLS or use its TLS port")
+	case isClosed(err) && !d.config.TLS:
+		return failed("hangs up on a plain connection", "if this is its TLS port, set KAFKA_TLS=true; else check KAFKA_BROKERS")
+	case handshake:
+		return failed("fails the TLS handshake: "+err.Error(), "")
 	}
 	return err
 }

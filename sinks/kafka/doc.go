@@ -1,6 +1,7 @@
-// Package kafka publishes events to Apache Kafka exactly once, and takes
-// commands from a Kafka topic. [Open] gives a [Bus], which is a
-// [connector.Sink], a [connector.Verifier] and a server of commands.
+// Package kafka publishes events to Apache Kafka exactly once, reads them back,
+// and takes commands from a Kafka topic. [Open] gives a [Bus], which is a
+// [connector.Sink], a [connector.Verifier], a [connector.Reader] and a server of
+// commands.
 //
 // # What is guaranteed
 //
@@ -28,7 +29,7 @@
 // written. The same happens when the broker has lost track of the sequence.
 // Ids of one device only grow, and so the newest thousand events usually say
 // enough; when they do not, the log is read further back. The same look follows
-// when a topic was deleted and made anew.
+// when a topic was deleted and recreated.
 //
 // # Why not transactions
 //

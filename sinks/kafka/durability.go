@@ -10,20 +10,20 @@ import (
 )
 
 // Durability grades the message topic by its replication and settings. Settings
-// that may not be read count as the worst and are warned of.
+// that cannot be read count as the worst, with a warning.
 func (b *Bus) Durability(ctx context.Context) (connector.Durability, error) {
 	name := b.config.Topic
 	topics, err := b.describe(ctx, []string{name})
 	if err != nil {
-		return connector.Durability{}, fmt.Errorf("kafka: %w", err)
+		return connector.Durability{}, err
 	}
 	t := topics[name]
 	if t.err != nil {
-		return connector.Durability{}, fmt.Errorf("kafka: %w", b.explain(t.err, name))
+		return connector.Durability{}, b.explain(t.err, name)
 	}
 	configs, err := b.configs(ctx, name)
 	if err != nil {
-		return connector.Durability{}, fmt.Errorf("kafka: %w", err)
+		return connector.Durability{}, err
 	}
 	t.config = configs[name]
 	return b.grade(t), nil
@@ -39,7 +39,7 @@ func (b *Bus) grade(t topic) connector.Durability {
 		return fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config %s", b.firstBroker(), t.name, setting)
 	}
 	if len(t.config) == 0 {
-		warn("the settings of topic %s cannot be read, so its durability is not known; allow it: %s", t.name, b.aclLine("--operation DescribeConfigs --topic "+t.name))
+		warn("The settings of topic %s cannot be read, so its durability is not known. Allow it: %s", t.name, b.aclLine("--operation DescribeConfigs --topic "+t.name))
 		return d
 	}
 	minISR, _ := strconv.Atoi(t.config["min.insync.replicas"])
@@ -51,11 +51,11 @@ func (b *Bus) grade(t topic) connector.Durability {
 		d.Grade = connector.GradePower
 		d.Facts = append(d.Facts, "flush.messages 1")
 	case t.replicas < 2:
-		warn("topic %s has one replica: a power cut or a lost disk loses confirmed events; give it three replicas, or %s", t.name, alter("flush.messages=1"))
+		warn("Topic %s has one replica, so a power cut or a lost disk loses confirmed events. Give it three replicas, or run: %s", t.name, alter("flush.messages=1"))
 	case minISR < 2:
-		warn("topic %s confirms a write that one replica has: losing that machine loses confirmed events; %s", t.name, alter("min.insync.replicas=2"))
+		warn("Topic %s confirms a write that only one replica has, so losing that machine loses confirmed events. Run: %s", t.name, alter("min.insync.replicas=2"))
 	case unclean:
-		warn("topic %s may elect a leader that lacks confirmed events; %s", t.name, alter("unclean.leader.election.enable=false"))
+		warn("Topic %s may elect a leader that lacks confirmed events. Run: %s", t.name, alter("unclean.leader.election.enable=false"))
 	default:
 		d.Grade = connector.GradePower
 	}
@@ -71,14 +71,14 @@ func (b *Bus) grade(t topic) connector.Durability {
 		keep := time.Duration(ms) * time.Millisecond
 		d.Facts = append(d.Facts, "retention "+keep.String())
 		if keep < 24*time.Hour {
-			warn("topic %s keeps events for %v only: a consumer that is down for longer misses them; %s", t.name, keep, alter("retention.ms=604800000"))
+			warn("Topic %s keeps events for only %v, so a consumer that is offline longer misses them. Run: %s", t.name, keep, alter("retention.ms=604800000"))
 		}
 	} else {
 		d.Facts = append(d.Facts, "retention without limit of time")
 	}
 	if size, err := strconv.ParseInt(t.config["retention.bytes"], 10, 64); err == nil && size >= 0 {
 		d.Facts = append(d.Facts, fmt.Sprintf("retention %d bytes", size))
-		warn("topic %s deletes events beyond %d bytes whatever their age; %s", t.name, size, alter("retention.bytes=-1"))
+		warn("Topic %s deletes events beyond %d bytes whatever their age. Run: %s", t.name, size, alter("retention.bytes=-1"))
 	}
 	return d
 }

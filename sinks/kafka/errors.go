@@ -16,86 +16,96 @@ import (
 	"github.com/pushover-connector/pushover-connector/connector"
 )
 
-// The reasons why a cluster is not reached, as given to [Options.OnState]. The
-// set is closed, so that it can label a metric.
-const (
-	ReasonDial      = "dial"      // no connection: refused, no route, unknown host
-	ReasonTLS       = "tls"       // the TLS handshake failed, or the other side speaks plain
-	ReasonAuth      = "auth"      // credentials were refused
-	ReasonForbidden = "forbidden" // an ACL is missing
-	ReasonTimeout   = "timeout"   // no answer in time
-	ReasonClosed    = "closed"    // the connection broke
-	ReasonLeader    = "leader"    // a partition or a group has no leader at the moment
-	ReasonReplicas  = "replicas"  // too few replicas in sync to confirm a write
-	ReasonTopic     = "topic"     // a topic does not exist
-	ReasonFenced    = "fenced"    // another connector took over
-	ReasonBroker    = "broker"    // the broker answers with another error
-)
-
-// linkError carries a reason that cannot be read off the error itself.
-type linkError struct {
-	reason string
-	err    error
-}
-
-func (e *linkError) Error() string { return e.err.Error() }
-func (e *linkError) Unwrap() error { return e.err }
-
 func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// reasonOf files an error under one of the reasons.
-func reasonOf(err error) string {
-	var le *linkError
+// isClosed tells whether the connection broke.
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || isReset(err)
+}
+
+// failure gives an error its class, unless it has one.
+func failure(err error) error {
+	var known *connector.Failure
+	if errors.As(err, &known) {
+		return err
+	}
+	return &connector.Failure{Reason: reasonOf(err), Err: err}
+}
+
+func reasonOf(err error) connector.Reason {
+	var known *connector.Failure
 	var auth *authError
 	var code kafka.Error
 	var op *net.OpError
+	var dns *net.DNSError
 	switch {
-	case errors.As(err, &auth):
-		return ReasonAuth
 	case errors.Is(err, connector.ErrFenced):
-		return ReasonFenced
-	case errors.As(err, &le):
-		return le.reason
+		return connector.ReasonFenced
+	case errors.As(err, &known):
+		return known.Reason
+	case errors.As(err, &auth):
+		return connector.ReasonBusAuth
 	case errors.As(err, &code):
 		return reasonOfCode(code)
 	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition):
-		return ReasonTopic
-	case errors.Is(err, protocol.ErrNoLeader):
-		return ReasonLeader
-	case errors.As(err, &op) && op.Op == "dial":
-		return ReasonDial
+		return connector.ReasonBusMisconfigured
+	case errors.As(err, &dns):
+		return connector.ReasonDNS
+	case errors.As(err, &op) && op.Op == "dial", errors.Is(err, protocol.ErrNoLeader), isClosed(err):
+		return connector.ReasonBusUnreachable
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return ReasonTimeout
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isReset(err), errors.Is(err, net.ErrClosed):
-		return ReasonClosed
+		return connector.ReasonTimeout
+	case errors.Is(err, connector.ErrRejected):
+		return connector.ReasonBusRefused
 	default:
-		return ReasonBroker
+		return connector.ReasonUnexpected
 	}
 }
 
-func reasonOfCode(code kafka.Error) string {
+func reasonOfCode(code kafka.Error) connector.Reason {
 	switch code {
 	case kafka.SASLAuthenticationFailed:
-		return ReasonAuth
+		return connector.ReasonBusAuth
+	case kafka.RequestTimedOut, kafka.ConcurrentTransactions:
+		return connector.ReasonTimeout
+	case kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch,
+		kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup,
+		kafka.BrokerNotAvailable, kafka.NotController:
+		return connector.ReasonBusUnreachable // nobody has taken over from a broker yet
+	case kafka.UnknownTopicOrPartition:
+		return connector.ReasonBusMisconfigured
+	}
+	if isForbidden(code) {
+		return connector.ReasonBusAuth
+	}
+	return connector.ReasonBusRefused
+}
+
+func isForbidden(code kafka.Error) bool {
+	switch code {
 	case kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
 		kafka.TransactionalIDAuthorizationFailed:
-		return ReasonForbidden
-	case kafka.RequestTimedOut:
-		return ReasonTimeout
-	case kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.GroupLoadInProgress,
-		kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch:
-		return ReasonLeader
-	case kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend:
-		return ReasonReplicas
-	case kafka.UnknownTopicOrPartition:
-		return ReasonTopic
-	case kafka.InvalidProducerEpoch, kafka.ProducerFenced:
-		return ReasonFenced
-	default:
-		return ReasonBroker
+		return true
 	}
+	return false
+}
+
+// passes tells whether a cluster that is starting, or changing its leaders, may
+// be all that is wrong.
+func passes(err error) bool {
+	switch reasonOf(err) {
+	case connector.ReasonBusUnreachable, connector.ReasonDNS, connector.ReasonTimeout:
+		return true
+	}
+	return false
+}
+
+// refusesUs tells whether the cluster refused our credentials or lacks an ACL.
+func refusesUs(err error) bool {
+	var auth *authError
+	return errors.As(err, &auth) || isForbidden(codeOf(err))
 }
 
 // codeOf is the broker's error code in err, or 0.
@@ -126,8 +136,8 @@ func refusesRecord(err error) bool {
 // time of publishing, so a later try may be accepted: once the clock is right.
 func refusesTime(err error) bool { return codeOf(err) == kafka.InvalidTimestamp }
 
-// missingTopic tells whether err says that a topic, or a partition of it, is not
-// there, which may be a broker's word or what the layout of the cluster shows.
+// missingTopic tells whether err says that a topic, or a partition of it, does not
+// exist, according to a broker or to the layout of the cluster.
 func missingTopic(err error) bool {
 	return codeOf(err) == kafka.UnknownTopicOrPartition || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
 }
@@ -142,48 +152,39 @@ func lostSequence(err error) bool {
 	return false
 }
 
-// remedyError is an error that names its remedy.
-type remedyError struct {
-	remedy string
-	err    error
-}
-
-func (e *remedyError) Error() string { return e.remedy + ": " + e.err.Error() }
-func (e *remedyError) Unwrap() error { return e.err }
-
-// bare takes off what kafka-go's client wraps around every error: the name of
-// its method.
-func bare(err error) error {
+// unwrapClient takes off the method's name that kafka-go's client wraps around
+// every error.
+func unwrapClient(err error) error {
 	if inner := errors.Unwrap(err); inner != nil {
 		return inner
 	}
 	return err
 }
 
-// explain adds the remedy to errors that only an administrator can end.
+// explain adds what can be done to errors that only an administrator can end.
 func (b *Bus) explain(err error, topic string) error {
-	var known *remedyError
+	var known *connector.Failure
 	if errors.As(err, &known) {
 		return err
 	}
-	remedy := func(format string, args ...any) error {
-		return &remedyError{fmt.Sprintf(format, args...), err}
+	explained := func(detail, remedy string) error {
+		return &connector.Failure{Reason: reasonOf(err), Detail: detail, Remedy: remedy, Err: err}
 	}
-	switch codeOf(err) {
-	case kafka.TopicAuthorizationFailed:
-		return remedy("topic %s: no permission; allow it: %s", topic, b.aclLine("--operation Read --operation Write --operation Describe --topic "+topic))
-	case kafka.GroupAuthorizationFailed:
-		return remedy("group %s: no permission; allow it: %s", b.config.Group, b.aclLine("--operation Read --group "+b.config.Group))
-	case kafka.TransactionalIDAuthorizationFailed:
-		return remedy("transactional id %s: no permission; allow it: %s", b.txnID(), b.aclLine("--operation Write --operation Describe --transactional-id "+b.txnID()))
-	case kafka.InvalidTimestamp:
-		return remedy("topic %s: the broker refuses the time of publishing; set this machine's clock, or the broker's (%s now)",
-			topic, time.Now().UTC().Format(time.RFC3339))
-	case kafka.UnknownTopicOrPartition:
-		return remedy("topic %s does not exist; create it: %s", topic, b.createLine(topic))
-	}
-	if errors.Is(err, protocol.ErrNoTopic) {
-		return remedy("topic %s does not exist; create it: %s", topic, b.createLine(topic))
+	code := codeOf(err)
+	switch {
+	case code == kafka.TopicAuthorizationFailed:
+		return explained("topic "+topic+": no permission",
+			"allow it: "+b.aclLine("--operation Read --operation Write --operation Describe --topic "+topic))
+	case code == kafka.GroupAuthorizationFailed:
+		return explained("group "+b.config.Group+": no permission", "allow it: "+b.aclLine("--operation Read --group "+b.config.Group))
+	case code == kafka.TransactionalIDAuthorizationFailed:
+		return explained("transactional id "+b.txnID()+": no permission",
+			"allow it: "+b.aclLine("--operation Write --operation Describe --transactional-id "+b.txnID()))
+	case code == kafka.InvalidTimestamp:
+		return explained(fmt.Sprintf("topic %s: the broker refuses the time of publishing, %s", topic, time.Now().UTC().Format(time.RFC3339)),
+			"set this machine's clock, or the broker's")
+	case code == kafka.UnknownTopicOrPartition, errors.Is(err, protocol.ErrNoTopic):
+		return explained("topic "+topic+" does not exist", "create it: "+b.createLine(topic))
 	}
 	return err
 }

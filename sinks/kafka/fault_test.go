@@ -114,8 +114,9 @@ func TestAWrongClockIsNamedAndRejectsNothing(t *testing.T) {
 	if n != 0 || errors.Is(err, connector.ErrRejected) || err == nil || !strings.Contains(err.Error(), "clock") {
 		t.Errorf("Publish: got %d, %v, want a plain error about the clock", n, err)
 	}
-	if b.Connected() == nil {
-		t.Error("Connected: got nil, want the error")
+	var known *connector.Failure
+	if !errors.As(err, &known) || known.Reason != connector.ReasonBusRefused {
+		t.Errorf("Publish: got class %+v, want %s", known, connector.ReasonBusRefused)
 	}
 	mustPublish(t, b, messages(o.Source, 1, 3))
 }
@@ -126,6 +127,7 @@ func TestAnOldEpochIsFinal(t *testing.T) {
 			cluster := fake(t)
 			c := configFor(cluster.ListenAddrs())
 			o := optionsFor(t, c)
+			health := watch(&o)
 			b := open(t, c, o)
 			cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: answer})
 			for range 2 {
@@ -133,8 +135,8 @@ func TestAnOldEpochIsFinal(t *testing.T) {
 					t.Errorf("Publish: got %d, %v, want ErrFenced", n, err)
 				}
 			}
-			if err := b.Connected(); !errors.Is(err, connector.ErrFenced) {
-				t.Errorf("Connected: got %v, want ErrFenced", err)
+			if p := health.part(connector.PartBus); p.Reason != connector.ReasonFenced || p.NextAttempt != nil {
+				t.Errorf("health of the bus: got %+v, want fenced for good", p)
 			}
 		})
 	}
@@ -162,6 +164,7 @@ func TestAMessageTooLargeIsRejectedAloneAndItsDeadLetterAccepted(t *testing.T) {
 	eachBroker(t, func(t *testing.T, brokers []string) {
 		c := configFor(brokers)
 		o := optionsFor(t, c)
+		health := watch(&o)
 		b := open(t, c, o)
 		events := messages(o.Source, 1, 9)
 		events[4].Data = []byte(`{"message":"` + strings.Repeat("x", 1<<21) + `"}`)
@@ -173,8 +176,8 @@ func TestAMessageTooLargeIsRejectedAloneAndItsDeadLetterAccepted(t *testing.T) {
 		dead.Class, dead.Data = connector.ClassDeadLetter, []byte(`{"reason":"too large"}`)
 		mustPublish(t, b, []connector.Event{dead})
 		mustPublish(t, b, events[5:])
-		if err := b.Connected(); err != nil {
-			t.Errorf("Connected after a rejection: %v", err)
+		if p := health.part(connector.PartBus); !p.OK {
+			t.Errorf("health of the bus after a rejection: got %+v, want ok", p)
 		}
 		wantIDs(t, brokers, c.Topic, false, []string{"1", "2", "3", "4", "6", "7", "8", "9"})
 		wantIDs(t, brokers, c.DeadletterTopic, false, []string{"5"})
@@ -227,7 +230,7 @@ func TestARepeatIsRecognisedFarBackInTheTopic(t *testing.T) {
 	mustPublish(t, b, more)
 	mustPublish(t, b, events) // all of it once more
 	if want := 1000 + 5000; duplicates != want {
-		t.Errorf("duplicates told of: got %d, want %d", duplicates, want)
+		t.Errorf("duplicates reported: got %d, want %d", duplicates, want)
 	}
 	got := ids(readTopic(t, c.Brokers, c.Topic, false))
 	if want := 5000 + 120_000 + 500; len(got) != want {
@@ -289,16 +292,14 @@ func TestAPublishThatRunsOutOfTimeIsTroubleAndNotSentTwice(t *testing.T) {
 	if n != 0 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Publish: got %d, %v, want context.DeadlineExceeded", n, err)
 	}
-	if b.Connected() == nil {
-		t.Error("Connected after a publish that ran out of time: got nil")
+	var known *connector.Failure
+	if !errors.As(err, &known) || known.Reason != connector.ReasonTimeout {
+		t.Errorf("Publish: got class %+v, want %s", known, connector.ReasonTimeout)
 	}
 	if got := requests.Load(); got != 1 {
 		t.Errorf("produce requests: got %d, want 1", got)
 	}
 	close(release)
 	mustPublish(t, b, messages(o.Source, 1, 2))
-	if err := b.Connected(); err != nil {
-		t.Errorf("Connected after a publish that succeeded: %v", err)
-	}
 	wantIDs(t, c.Brokers, c.Topic, false, []string{"1", "2"})
 }

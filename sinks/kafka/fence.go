@@ -13,12 +13,9 @@ import (
 )
 
 const (
-	// keepInterval is how often an idle producer proves that it is alive. A
-	// partition forgets an idle producer after a day (producer.id.expiration.ms),
-	// the coordinator its transactional id after seven
-	// (transactional.id.expiration.ms); a forgotten one cannot be fenced.
-	keepInterval = 6 * time.Hour
-	keepRetry    = 5 * time.Minute
+	// coordinateTimeout bounds the wait for a busy coordinator, so that a start
+	// or a publish that waits for one says so.
+	coordinateTimeout = 8 * time.Second
 
 	// transactionTimeout is how long a fence may take before the coordinator
 	// ends it on its own, and with it our epoch: as long as a machine may stand
@@ -58,6 +55,7 @@ func (b *Bus) takeOver(ctx context.Context) error {
 		return fmt.Errorf("read back %s: %w", b.config.Topic, err)
 	}
 	b.ready = true
+	b.claiming.OK()
 	return nil
 }
 
@@ -80,7 +78,7 @@ func (b *Bus) initProducer(ctx context.Context) error {
 	err := b.coordinate(ctx, "take the producer over", func(ctx context.Context) error {
 		res, err := b.client.InitProducerID(ctx, req)
 		if err != nil {
-			return bare(err)
+			return unwrapClient(err)
 		}
 		if errors.Is(res.Error, kafka.InvalidProducerIDMapping) && req.ProducerID >= 0 {
 			req.ProducerID, req.ProducerEpoch = -1, -1 // the coordinator forgot us, so nobody took over
@@ -112,8 +110,8 @@ func (b *Bus) detectTransactions(ctx context.Context) error {
 	was := b.transactional
 	b.transactional = b.wire.supports(protocol.AddPartitionsToTxn) && b.wire.supports(protocol.EndTxn)
 	if !b.transactional && (was || !b.owned) {
-		b.log.Warn("the cluster has no transactions: a second connector for the same device could not be fenced off; run one only",
-			"source", b.opts.Source)
+		b.log.Warn("transactions missing, a second connector would not be fenced off",
+			"source", b.opts.Source, "remedy", "run only one connector for this device")
 	}
 	return nil
 }
@@ -134,7 +132,7 @@ func (b *Bus) fence(ctx context.Context) error {
 	if err := b.coordinate(ctx, "begin the fence", func(ctx context.Context) error {
 		res, err := b.client.AddPartitionsToTxn(ctx, add)
 		if err != nil {
-			return bare(err)
+			return unwrapClient(err)
 		}
 		for name, ps := range res.Topics {
 			for _, p := range ps {
@@ -160,7 +158,7 @@ func (b *Bus) fence(ctx context.Context) error {
 				TransactionalID: b.txnID(), ProducerID: int(b.id), ProducerEpoch: int(b.epoch), Committed: false,
 			})
 			if err != nil {
-				return bare(err)
+				return unwrapClient(err)
 			}
 			return res.Error
 		}); err != nil {
@@ -175,8 +173,10 @@ func (b *Bus) fence(ctx context.Context) error {
 const operationNotAttempted kafka.Error = 55
 
 // coordinate repeats a request to the transaction coordinator while it is busy
-// or on its way elsewhere, until ctx ends.
+// or on its way elsewhere.
 func (b *Bus) coordinate(ctx context.Context, what string, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, coordinateTimeout)
+	defer cancel()
 	for delay := 2 * time.Millisecond; ; delay = min(2*delay, 500*time.Millisecond) {
 		err := f(ctx)
 		switch codeOf(err) {
@@ -199,70 +199,9 @@ func (b *Bus) coordinate(ctx context.Context, what string, f func(context.Contex
 }
 
 func (b *Bus) fencedError(cause error) error {
-	return fmt.Errorf("%w for %s: %w", connector.ErrFenced, b.opts.Source, cause)
-}
-
-// keep renews the fence now and then, so that neither the coordinator nor the
-// partitions forget an idle producer. It runs until ctx ends or another connector
-// has taken over.
-func (b *Bus) keep(ctx context.Context) {
-	wait := keepInterval
-	for failed := false; sleep(ctx, wait) == nil; {
-		err := b.renew(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		b.tellRenewal(err, failed)
-		if errors.Is(err, connector.ErrFenced) {
-			return
-		}
-		if failed = err != nil; failed {
-			wait = keepRetry
-		} else {
-			wait = keepInterval
-		}
+	return &connector.Failure{
+		Reason: connector.ReasonFenced, Detail: "another connector took over for " + b.opts.Source,
+		Remedy: "stop it, or this one; then restart the one that is to go on",
+		Err:    fmt.Errorf("%w: %w", connector.ErrFenced, cause),
 	}
-}
-
-// tellRenewal tells of failures to renew, and of the end of them: an idle
-// connector has nothing else that would.
-func (b *Bus) tellRenewal(err error, failedBefore bool) {
-	switch {
-	case err != nil:
-		b.health.set(jobPublish, err)
-		b.log.Warn("cannot renew the claim on the device's topic", "error", err)
-	case failedBefore:
-		b.health.set(jobPublish, nil)
-		b.log.Info("the claim on the device's topic is renewed again")
-	}
-}
-
-// renew writes the fence again, or, after doubt, takes the device over again.
-func (b *Bus) renew(ctx context.Context) error {
-	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	switch {
-	case b.fenced != nil:
-		return b.fenced
-	case !b.ready:
-		return b.retake(ctx)
-	case !b.transactional:
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	err := b.fence(ctx)
-	switch {
-	case err == nil:
-		b.ready = true
-	case errors.Is(err, connector.ErrFenced):
-		b.lose(err)
-	default:
-		b.doubt(err)
-	}
-	return err
 }

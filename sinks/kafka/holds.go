@@ -30,11 +30,11 @@ func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) 
 	spans := map[partitionKey]span{}
 	present := map[place]bool{}
 	for _, e := range events {
-		p, err := b.settled(ctx, e)
+		p, err := b.readyPartition(ctx, e)
 		if err != nil {
 			return 0, err
 		}
-		if err := b.known(ctx, p); err != nil {
+		if err := b.ensureWindow(ctx, p); err != nil {
 			return 0, err
 		}
 		held, err := b.held(ctx, p, e)
@@ -58,7 +58,7 @@ func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) 
 		if err != nil {
 			return 0, err
 		}
-		err = b.scan(ctx, k.topic, k.index, max(first, s.from), min(end, s.to), func(r *kafka.Record) error {
+		err = b.scan(ctx, k.topic, k.index, max(first, s.from), min(end, s.to), kafka.ReadUncommitted, func(r *kafka.Record) error {
 			if f, ok := eventOf(r); ok {
 				found := place{k, keyOf(f.source, f.id)}
 				if _, wanted := present[found]; wanted {

@@ -28,12 +28,22 @@ func keepContext(t *testing.T) context.Context {
 
 func keepBus(t *testing.T, c Config, source string) *Bus {
 	t.Helper()
-	b, err := Open(keepContext(t), c, Options{Source: source})
+	b, err := Open(keepContext(t), c, Options{Source: source, Health: connector.NewHealth(nil, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close(context.Background()) })
 	return b
+}
+
+// keepReason is why the bus is not well, empty if it is.
+func keepReason(b *Bus) connector.Reason {
+	for _, p := range connector.New(nil, connector.Options{Health: b.opts.Health}).Status().Parts {
+		if p.Part == connector.PartBus {
+			return p.Reason
+		}
+	}
+	return connector.ReasonUnexpected
 }
 
 func keepConfig(brokers []string) (Config, string) {
@@ -121,10 +131,10 @@ func TestAnIdleProducerRenewsItsClaimUntilAnotherTakesOver(t *testing.T) {
 			t.Errorf("epoch after renewing: got %d, want %d as before", b.epoch, epoch)
 		}
 
-		b.ready = false // as after doubt
+		b.ready = false // as after an error that leaves the log unknown
 		keepPublish(t, b, 5, 4)
 		if b.epoch != epoch+1 {
-			t.Errorf("epoch after doubt: got %d, want %d", b.epoch, epoch+1)
+			t.Errorf("epoch after taking over again: got %d, want %d", b.epoch, epoch+1)
 		}
 		if got := recordsOf(t, b); got != 8 {
 			t.Errorf("records: got %d, want 8", got)
@@ -295,7 +305,7 @@ func TestABacklogLargerThanTheWindowIsRecognised(t *testing.T) {
 		t.Errorf("Holds: got %d, %v, want %d", n, err, total+100)
 	}
 	if duplicates != total+1 {
-		t.Errorf("duplicates told of: got %d, want %d", duplicates, total+1)
+		t.Errorf("duplicates reported: got %d, want %d", duplicates, total+1)
 	}
 	if got := recordsOf(t, b); got != total+100 {
 		t.Errorf("records: got %d, want %d", got, total+100)
@@ -333,7 +343,7 @@ func TestARequestThatRunsIntoItsTimeIsNotRepeatedAtOnce(t *testing.T) {
 		return nil, nil, false
 	})
 	b.client.Timeout = 50 * time.Millisecond
-	if n, err := b.Publish(keepContext(t), keepEvents(source, 1, 2)); n != 0 || reasonOf(err) != ReasonTimeout {
+	if n, err := b.Publish(keepContext(t), keepEvents(source, 1, 2)); n != 0 || reasonOf(err) != connector.ReasonTimeout {
 		t.Errorf("Publish: got %d, %v, want a timeout", n, err)
 	}
 	if got := requests.Load(); got != 1 {

@@ -50,7 +50,7 @@ func checkToken(token string) error {
 		return errors.New("the token is empty")
 	}
 	if strings.IndexFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
-		return errors.New("the token holds a character that no token has")
+		return errors.New("the token contains an invalid character")
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (t *tokenClient) fetch(ctx context.Context) (string, time.Duration, error) 
 	case res.StatusCode != http.StatusOK:
 		return "", 0, fmt.Errorf("token endpoint answers %d", res.StatusCode)
 	case decodeErr != nil:
-		return "", 0, errors.New("token endpoint answers with something other than JSON")
+		return "", 0, errors.New("the answer of the token endpoint is not JSON")
 	}
 	if err := checkToken(answer.Token); err != nil {
 		return "", 0, err

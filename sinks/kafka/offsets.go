@@ -29,7 +29,7 @@ func (b *Bus) fetchOffset(ctx context.Context, partition int) (int64, error) {
 	})
 	switch {
 	case err != nil:
-		return -1, bare(err)
+		return -1, unwrapClient(err)
 	case errors.Is(res.Error, kafka.GroupIdNotFound):
 		return -1, nil
 	case res.Error != nil:
@@ -54,7 +54,7 @@ func (b *Bus) commit(ctx context.Context, partition int, next int64) error {
 		Topics: map[string][]kafka.OffsetCommit{b.config.ControlTopic: {{Partition: partition, Offset: next}}},
 	})
 	if err != nil {
-		err = bare(err)
+		err = unwrapClient(err)
 	} else {
 		for _, p := range res.Topics[b.config.ControlTopic] {
 			err = errors.Join(err, p.Error)
@@ -65,7 +65,10 @@ func (b *Bus) commit(ctx context.Context, partition int, next int64) error {
 	}
 	b.wire.forget()
 	if code := codeOf(err); code == kafka.UnknownMemberId || code == kafka.IllegalGeneration {
-		err = fmt.Errorf("another consumer has joined group %s; give the connector a KAFKA_GROUP of its own: %w", b.config.Group, err)
+		return &connector.Failure{
+			Reason: connector.ReasonBusMisconfigured, Detail: "another consumer has joined group " + b.config.Group,
+			Remedy: "set KAFKA_GROUP to a group of the connector's own", Err: err,
+		}
 	}
 	return b.explain(fmt.Errorf("commit offset of group %s: %w", b.config.Group, err), b.config.ControlTopic)
 }

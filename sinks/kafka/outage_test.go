@@ -105,25 +105,6 @@ func (l *load) finish(t *testing.T, c kafka.Config, readers []string) {
 	}
 }
 
-// states keeps what OnState was told.
-type states struct {
-	mu   sync.Mutex
-	told []bool
-}
-
-func (s *states) note(connected bool, _ string, _ error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.told = append(s.told, connected)
-}
-
-// runs are the told states without repeats.
-func (s *states) runs() []bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Compact(slices.Clone(s.told))
-}
-
 // outageLength may be set to see a long outage: KAFKATEST_OUTAGE=60s.
 func outageLength(t *testing.T) time.Duration {
 	s := os.Getenv("KAFKATEST_OUTAGE")
@@ -142,8 +123,7 @@ func TestAStoppedBrokerCostsNothingAndLogsItsBeginningItsChangesAndItsEnd(t *tes
 	cluster := kafkatest.Start(t, kafkatest.Options{})
 	c := configFor(cluster.Brokers())
 	o := optionsFor(t, c)
-	log, told := &logLines{}, &states{}
-	o.Logger, o.OnState = log.logger(), told.note
+	health := watch(&o)
 	b := open(t, c, o)
 	w := newWorker(b, o.Source)
 	serve(t, b, w.handle)
@@ -156,9 +136,8 @@ func TestAStoppedBrokerCostsNothingAndLogsItsBeginningItsChangesAndItsEnd(t *tes
 		end()
 		l.await(t, 0, 50)
 		pauseFor(context.Background(), int(outageLength(t).Milliseconds()))
-		if err := b.Connected(); err == nil {
-			t.Error("Connected while the broker is stopped: got nil")
-		}
+		health.await(t, connector.PartBus, connector.ReasonBusUnreachable)
+		health.await(t, connector.PartCommands, connector.ReasonBusUnreachable)
 		if err := cluster.Nodes[0].Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -167,21 +146,16 @@ func TestAStoppedBrokerCostsNothingAndLogsItsBeginningItsChangesAndItsEnd(t *tes
 		l.await(t, 100, 0)
 	}
 	l.finish(t, c, cluster.Brokers())
-	if err := b.Connected(); err != nil {
-		t.Errorf("Connected after the broker is back: %v", err)
-	}
-
-	lines := log.reasons("control topic cannot be served")
-	t.Logf("reasons in the log: %v; states told: %v", lines, told.runs())
-	if got := log.count("control topic is served again"); got < 2 {
-		t.Errorf("log lines about recovery: got %d, want one for each outage", got)
-	}
-	if len(lines) < 2 || len(lines) > 12 {
-		t.Errorf("log lines about %d failed calls: got %d, want a few for each outage", l.failures, len(lines))
-	}
-	runs := told.runs()
-	if len(runs) < 5 || !runs[0] || !runs[len(runs)-1] {
-		t.Errorf("states told: got %v, want true, false, true, false, true", runs)
+	for _, part := range []connector.Part{connector.PartBus, connector.PartCommands} {
+		health.await(t, part, ok)
+		failed := health.log.reasons(string(part) + " failed, retrying")
+		t.Logf("reasons in the log for %s: %v", part, failed)
+		if len(failed) < 2 || len(failed) > 12 {
+			t.Errorf("log lines about %s in %d failed calls: got %d, want a few for each outage", part, l.failures, len(failed))
+		}
+		if got := health.log.count(string(part) + " recovered"); got < 2 {
+			t.Errorf("log lines about the recovery of %s: got %d, want one for each outage", part, got)
+		}
 	}
 }
 
@@ -192,8 +166,6 @@ func TestEveryFailoverUnderLoadLosesAndRepeatsNothing(t *testing.T) {
 	cluster := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
 	c := configFor(cluster.Brokers())
 	o := optionsFor(t, c)
-	told := &states{}
-	o.OnState = told.note
 	b := open(t, c, o)
 	d, err := b.Durability(waitContext(t))
 	if err != nil || d.Grade != connector.GradePower {
@@ -223,7 +195,6 @@ func TestEveryFailoverUnderLoadLosesAndRepeatsNothing(t *testing.T) {
 	if got := len(readTopic(t, cluster.Brokers(), c.ResultTopic, false)); got != 2 {
 		t.Errorf("results: got %d, want 2", got)
 	}
-	t.Logf("states told: %v", told.runs())
 }
 
 // awaitInSync waits until as many replicas of the message topic are in sync,

@@ -65,49 +65,47 @@ func (b *Bus) partition(name, key string) *partitionState {
 // or foreign: so far back nothing is looked for, and the log says so once.
 func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error) {
 	return b.inTurn(ctx, events, func() (int, error) {
-		confirmed, err := b.publish(ctx, events)
-		switch {
-		case err == nil, errors.Is(err, connector.ErrRejected):
-			b.health.set(jobPublish, nil)
-		case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, connector.ErrFenced):
-			// The caller's wish says nothing about the cluster.
-		default:
-			b.health.set(jobPublish, err)
-		}
-		return confirmed, err
+		return b.publish(ctx, events)
 	})
 }
 
-// doubt has the topics looked at again before the next use, if err says that one
-// is not as it was: deleted, or made anew with fewer partitions.
-func (b *Bus) doubt(err error) {
+// invalidateOn makes the next use look at the topics again, if err says that one was
+// deleted, or recreated with fewer partitions.
+func (b *Bus) invalidateOn(err error) {
 	if missingTopic(err) {
 		b.ready = false
 	}
 }
 
 // inTurn calls f, which uses the producer's state for some events, when nobody
-// else does, and makes of its error what a method returns.
+// else does, and returns its error as [outcome].
 func (b *Bus) inTurn(ctx context.Context, events []connector.Event, f func() (int, error)) (int, error) {
 	if len(events) == 0 {
 		return 0, nil
 	}
 	if b.opts.ReadOnly {
-		return 0, fmt.Errorf("kafka: %w", errReadOnly)
+		return 0, errReadOnly
 	}
 	select {
 	case b.turn <- struct{}{}:
 		defer func() { <-b.turn }()
 	case <-ctx.Done():
-		return 0, fmt.Errorf("kafka: %w", ctx.Err())
+		return 0, fmt.Errorf("wait for another publish: %w", ctx.Err())
 	}
 	n, err := f()
-	b.doubt(err)
+	b.invalidateOn(err)
+	switch {
+	case err == nil:
+		b.reaching.OK()
+	case !errors.Is(ctx.Err(), context.Canceled): // which says nothing about the cluster
+		b.suspect()
+	}
 	return n, outcome(ctx, err)
 }
 
-// outcome is what a method returns for err: if ctx has ended it wraps ctx's
-// error, also where a connection's deadline went off a moment before it.
+// outcome is what a method returns for err: classified, and wrapping ctx's error
+// if that has ended, also where a connection's deadline went off a moment before
+// it.
 func outcome(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -116,15 +114,16 @@ func outcome(ctx context.Context, err error) error {
 	if deadline, ok := ctx.Deadline(); ok && cause == nil && !time.Now().Before(deadline) {
 		cause = context.DeadlineExceeded
 	}
+	err = failure(err)
 	if cause != nil && !errors.Is(err, cause) {
-		return fmt.Errorf("kafka: %w: %w", cause, err)
+		return fmt.Errorf("%w (%w)", err, cause)
 	}
-	return fmt.Errorf("kafka: %w", err)
+	return err
 }
 
 func (b *Bus) publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
 	for confirmed < len(events) {
-		p, err := b.settled(ctx, events[confirmed])
+		p, err := b.readyPartition(ctx, events[confirmed])
 		if err != nil {
 			return confirmed, err
 		}
@@ -133,6 +132,7 @@ func (b *Bus) publish(ctx context.Context, events []connector.Event) (confirmed 
 			n++
 		}
 		m, err := b.publishRun(ctx, p, events[confirmed:n])
+		reportPlaces(p, events[confirmed:confirmed+m])
 		confirmed += m
 		if err != nil {
 			return confirmed, err
@@ -141,11 +141,27 @@ func (b *Bus) publish(ctx context.Context, events []connector.Event) (confirmed 
 	return confirmed, nil
 }
 
-// settled returns the partition for an event, fit to be read and written: it
-// takes the device over again after doubt, and resolves the partition's batch
-// whose outcome is unknown. Other partitions' batches are left to those who
+// reportPlaces calls Stored of confirmed events.
+func reportPlaces(p *partitionState, confirmed []connector.Event) {
+	for _, e := range confirmed {
+		if e.Stored == nil {
+			continue
+		}
+		name := ""
+		if p.window != nil {
+			if at, ok := p.window.place(keyOf(e.Source, e.ID)); ok {
+				name = placeName(p.topic, p.index, at)
+			}
+		}
+		e.Stored(name)
+	}
+}
+
+// readyPartition returns the partition for an event, fit to be read and written: it
+// takes the device over again if the producer is not ready, and resolves the
+// partition's batch whose outcome is unknown. Other partitions' batches are left to those who
 // want to write there, so that trouble with one topic stays with it.
-func (b *Bus) settled(ctx context.Context, e connector.Event) (*partitionState, error) {
+func (b *Bus) readyPartition(ctx context.Context, e connector.Event) (*partitionState, error) {
 	if b.fenced != nil {
 		return nil, b.fenced
 	}
@@ -165,7 +181,7 @@ func (b *Bus) settled(ctx context.Context, e connector.Event) (*partitionState, 
 			return p, nil
 		}
 	}
-	return nil, errors.New("the log does not settle")
+	return nil, errors.New("could not determine the state of the partition")
 }
 
 func (b *Bus) retake(ctx context.Context) error {
@@ -176,15 +192,16 @@ func (b *Bus) retake(ctx context.Context) error {
 		err = b.takeOver(ctx)
 	}
 	if errors.Is(err, connector.ErrFenced) {
-		b.lose(err)
+		b.markFenced(err)
 	}
 	return err
 }
 
-// lose notes that another connector has taken the device over, for good.
-func (b *Bus) lose(err error) {
+// markFenced notes that another connector has taken the device over, for good.
+func (b *Bus) markFenced(err error) {
 	b.fenced = err
 	b.lost.Store(true)
+	b.claiming.Failed(failure(err), time.Time{})
 }
 
 // publishRun publishes events that share a partition.
@@ -194,7 +211,7 @@ func (b *Bus) publishRun(ctx context.Context, p *partitionState, events []connec
 		if err := ctx.Err(); err != nil {
 			return confirmed, err
 		}
-		if err := b.known(ctx, p); err != nil {
+		if err := b.ensureWindow(ctx, p); err != nil {
 			return confirmed, err
 		}
 		held, err := b.skipHeld(ctx, p, events[confirmed:])
@@ -244,7 +261,7 @@ func (b *Bus) skipHeld(ctx context.Context, p *partitionState, events []connecto
 func (b *Bus) held(ctx context.Context, p *partitionState, e connector.Event) (bool, error) {
 	key := keyOf(e.Source, e.ID)
 	if !p.window.has(key) && !p.window.covers(e.ID) && e.Source == b.opts.Source {
-		if err := b.deepen(ctx, p, e.ID); err != nil {
+		if err := b.extendBack(ctx, p, e.ID); err != nil {
 			return false, err
 		}
 	}
@@ -286,7 +303,7 @@ func (b *Bus) encode(p *partitionState, events []connector.Event, count int) (*b
 func (b *Bus) send(ctx context.Context, p *partitionState, next *batch) error {
 	again := p.pending != nil // so the log may hold it already
 	offset, err := b.produce(ctx, p, next)
-	if err != nil && codeOf(err) == 0 && reasonOf(err) != ReasonTimeout && ctx.Err() == nil && !again {
+	if err != nil && codeOf(err) == 0 && reasonOf(err) != connector.ReasonTimeout && ctx.Err() == nil && !again {
 		// Most likely the connection died while it was idle. The same bytes on a
 		// new one do no harm.
 		again = true
@@ -298,7 +315,7 @@ func (b *Bus) send(ctx context.Context, p *partitionState, next *batch) error {
 		b.sent(p, next, offset)
 		return nil
 	case isFenced(err):
-		b.lose(b.fencedError(err))
+		b.markFenced(b.fencedError(err))
 		return b.fenced
 	case lostSequence(err), missingTopic(err), refused && again:
 		// What the log holds can only be told by reading it.
@@ -337,7 +354,7 @@ func (b *Bus) produce(ctx context.Context, p *partitionState, next *batch) (int6
 	})
 	switch {
 	case err != nil:
-		return -1, fmt.Errorf("produce to %s/%d: %w", p.topic, p.index, bare(err))
+		return -1, fmt.Errorf("produce to %s/%d: %w", p.topic, p.index, unwrapClient(err))
 	case errors.Is(res.Error, kafka.DuplicateSequenceNumber):
 		return -1, nil
 	case res.Error != nil:

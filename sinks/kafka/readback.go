@@ -37,20 +37,21 @@ type found struct {
 // bounds returns the offset of the first record of a partition and the one
 // after the last that consumers may see.
 func (b *Bus) bounds(ctx context.Context, name string, partition int) (first, end int64, err error) {
-	if first, err = b.listOffset(ctx, name, partition, kafka.FirstOffset); err != nil {
+	if first, err = b.listOffset(ctx, name, partition, kafka.FirstOffset, kafka.ReadUncommitted); err != nil {
 		return 0, 0, err
 	}
-	end, err = b.listOffset(ctx, name, partition, kafka.LastOffset)
+	end, err = b.listOffset(ctx, name, partition, kafka.LastOffset, kafka.ReadUncommitted)
 	return first, end, err
 }
 
-// listOffset asks directly, since kafka-go's ListOffsets turns every error into
-// "unknown".
-func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int64) (int64, error) {
+// listOffset returns the first offset, the one after the last, or that of the
+// first record with a time in milliseconds or a later one, −1 if there is none.
+// It asks directly, since kafka-go's ListOffsets turns every error into "unknown".
+func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int64, isolation kafka.IsolationLevel) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	m, err := b.wire.send(ctx, &listoffsets.Request{
-		ReplicaID: -1,
+		ReplicaID: -1, IsolationLevel: int8(isolation),
 		Topics: []listoffsets.RequestTopic{{
 			Topic: name,
 			Partitions: []listoffsets.RequestPartition{{
@@ -59,8 +60,9 @@ func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int
 		}},
 	})
 	if err != nil {
+		err = b.wire.withLayoutCause(err, name, partition)
 		b.wire.forget()
-		return 0, fmt.Errorf("list offsets of %s: %w", name, err)
+		return 0, b.explain(fmt.Errorf("list offsets of %s: %w", name, err), name)
 	}
 	res := m.(*listoffsets.Response)
 	if len(res.Topics) == 0 || len(res.Topics[0].Partitions) == 0 {
@@ -74,8 +76,8 @@ func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int
 	return p.Offset, nil
 }
 
-// known sees to it that the partition has a window.
-func (b *Bus) known(ctx context.Context, p *partitionState) error {
+// ensureWindow reads back the tail of a partition that has no window.
+func (b *Bus) ensureWindow(ctx context.Context, p *partitionState) error {
 	if p.window != nil {
 		return nil
 	}
@@ -99,9 +101,9 @@ func (b *Bus) loadTail(ctx context.Context, p *partitionState) error {
 	return nil
 }
 
-// deepen reads further back until the window covers the event with this id.
+// extendBack reads further back until the window covers the event with this id.
 // What the window cannot hold besides its newer events becomes its page.
-func (b *Bus) deepen(ctx context.Context, p *partitionState, id string) error {
+func (b *Bus) extendBack(ctx context.Context, p *partitionState, id string) error {
 	first, _, err := b.bounds(ctx, p.topic, p.index)
 	if err != nil {
 		return err
@@ -126,7 +128,7 @@ func (b *Bus) deepen(ctx context.Context, p *partitionState, id string) error {
 	w.page = pg
 	if from > first && !pg.passed && !b.warnedDepth {
 		b.warnedDepth = true
-		b.log.Warn("events may be older than what was read back of the topic; repeats of them would not be recognised",
+		b.log.Warn("read-back limit reached, repeats of older events are not recognised",
 			"topic", p.topic, "event_id", id, "records_read", w.from-from)
 	}
 	return nil
@@ -152,7 +154,7 @@ func (b *Bus) extend(ctx context.Context, p *partitionState, w *window, first in
 // ownEvents lists the events of our source in part of a partition.
 func (b *Bus) ownEvents(ctx context.Context, name string, partition int, from, to int64) ([]found, error) {
 	var own []found
-	err := b.scan(ctx, name, partition, from, to, func(r *kafka.Record) error {
+	err := b.scan(ctx, name, partition, from, to, kafka.ReadUncommitted, func(r *kafka.Record) error {
 		if f, ok := eventOf(r); ok && f.source == b.opts.Source {
 			own = append(own, f)
 		}
@@ -164,22 +166,14 @@ func (b *Bus) ownEvents(ctx context.Context, name string, partition int, from, t
 // eventOf reads an event's identity from the headers that both content modes
 // carry.
 func eventOf(r *kafka.Record) (found, bool) {
-	f := found{offset: r.Offset}
-	for _, h := range r.Headers {
-		switch h.Key {
-		case "ce_id":
-			f.id = string(h.Value)
-		case "ce_source":
-			f.source = string(h.Value)
-		}
-	}
+	f := found{source: headerOf(r, "ce_source"), id: headerOf(r, "ce_id"), offset: r.Offset}
 	return f, f.id != "" && f.source != ""
 }
 
 // scan calls f for each record of [from, to) that is still there, in order.
-func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int64, f func(*kafka.Record) error) error {
+func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int64, isolation kafka.IsolationLevel, f func(*kafka.Record) error) error {
 	for idle := 0; from < to; {
-		next, err := b.fetch(ctx, name, partition, from, fetchWait, kafka.ReadUncommitted, func(r *kafka.Record) error {
+		next, err := b.fetch(ctx, name, partition, from, fetchWait, isolation, func(r *kafka.Record) error {
 			if r.Offset >= to {
 				return nil
 			}
@@ -188,7 +182,7 @@ func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int
 		switch {
 		case errors.Is(err, kafka.OffsetOutOfRange):
 			// Retention moved the start of the log under us.
-			first, lerr := b.listOffset(ctx, name, partition, kafka.FirstOffset)
+			first, lerr := b.listOffset(ctx, name, partition, kafka.FirstOffset, kafka.ReadUncommitted)
 			if lerr != nil {
 				return lerr
 			}
@@ -200,7 +194,7 @@ func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int
 			return err
 		case next == from:
 			if idle++; idle > 5 {
-				return fmt.Errorf("fetch %s/%d at offset %d: the broker holds records back", name, partition, from)
+				return fmt.Errorf("fetch %s/%d at offset %d: the broker returned no records although there are more", name, partition, from)
 			}
 		default:
 			idle = 0

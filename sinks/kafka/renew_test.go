@@ -15,7 +15,7 @@ func TestARenewalThatFailedIsMadeUpForWithoutAMessage(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault kfake.Fault
-		ready bool // nothing is in doubt
+		ready bool // the producer can still be used
 	}{
 		{"refused for now", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.NotLeaderForPartition}, true},
 		{"nobody knows why", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.UnknownServerError}, false},
@@ -28,17 +28,13 @@ func TestARenewalThatFailedIsMadeUpForWithoutAMessage(t *testing.T) {
 			b := keepBus(t, c, source)
 			keepPublish(t, b, 1, 3)
 			cluster.Fault(tt.fault)
-			err := b.renew(keepContext(t))
-			if err == nil || b.ready != tt.ready {
-				t.Errorf("renew: got %v, ready %v; want an error, ready %v", err, b.ready, tt.ready)
+			next := b.keepClaim(keepContext(t))
+			if next != keepRetry || b.ready != tt.ready || keepReason(b) == "" {
+				t.Errorf("a failed renewal: again in %v, ready %v, reason %q; want again in %v, ready %v, a reason", next, b.ready, keepReason(b), keepRetry, tt.ready)
 			}
-			if b.tellRenewal(err, false); b.Connected() == nil {
-				t.Error("Connected after a failed renewal: got nil")
-			}
-			err = b.renew(keepContext(t))
-			b.tellRenewal(err, true)
-			if err != nil || !b.ready || b.Connected() != nil {
-				t.Errorf("the next renewal: got %v, ready %v, connected: %v", err, b.ready, b.Connected())
+			next = b.keepClaim(keepContext(t))
+			if next != keepInterval || !b.ready || keepReason(b) != "" {
+				t.Errorf("the next renewal: again in %v, ready %v, reason %q; want again in %v, ready, no reason", next, b.ready, keepReason(b), keepInterval)
 			}
 			keepPublish(t, b, 1, 5)
 			if got := recordsOf(t, b); got != 5 {

@@ -31,8 +31,7 @@ type bearer struct {
 
 func (b bearer) Name() string { return mechanismOAuth }
 
-// Start sends the token. A token is of use for one connection only in so far as
-// it is fetched anew for each.
+// Start sends the token, which is fetched again for each connection.
 func (b bearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	token, err := b.token(ctx)
 	if err != nil {

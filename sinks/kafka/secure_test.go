@@ -182,32 +182,15 @@ func testRefusal(t *testing.T, cluster *kafkatest.Cluster) {
 // forward passes connections on to an address and counts them.
 func forward(t *testing.T, to string, count *atomic.Int64) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			count.Add(1)
-			go func() {
-				defer func() { _ = c.Close() }()
-				u, err := net.Dial("tcp", to)
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(u, c); _ = u.Close() }()
-				_, _ = io.Copy(c, u)
-			}()
+	return serveEach(t, func(c net.Conn) {
+		count.Add(1)
+		u, err := net.Dial("tcp", to)
+		if err != nil {
+			return
 		}
-	}()
-	t.Cleanup(func() { _ = l.Close(); <-done })
-	return l.Addr().String()
+		go func() { _, _ = io.Copy(u, c); _ = u.Close() }()
+		_, _ = io.Copy(c, u)
+	})
 }
 
 func testPermissions(t *testing.T, cluster *kafkatest.Cluster) {

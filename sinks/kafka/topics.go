@@ -10,6 +10,8 @@ import (
 
 	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/metadata"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 // defaultMaxBytes is Kafka's default of max.message.bytes, which bounds a batch
@@ -94,7 +96,7 @@ func (b *Bus) configs(ctx context.Context, names ...string) (map[string]map[stri
 	}
 	res, err := b.client.DescribeConfigs(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("read the topics' settings: %w", bare(err))
+		return nil, fmt.Errorf("read the topics' settings: %w", unwrapClient(err))
 	}
 	out := map[string]map[string]string{}
 	for _, r := range res.Resources {
@@ -110,8 +112,8 @@ func (b *Bus) configs(ctx context.Context, names ...string) (map[string]map[stri
 	return out, nil
 }
 
-// prepareTopics sees to it that the topics exist and are fit, and learns their
-// settings. The control topic may come into being later.
+// prepareTopics creates missing topics, refuses unusable ones, and reads their
+// settings. The control topic may be created later.
 func (b *Bus) prepareTopics(ctx context.Context) error {
 	names := b.topicNames()
 	topics, err := b.describe(ctx, names)
@@ -160,8 +162,11 @@ func (b *Bus) prepareTopics(ctx context.Context) error {
 // compactedError refuses a topic that keeps only the last record of each key:
 // all events of a device have one key.
 func (b *Bus) compactedError(name string) error {
-	return fmt.Errorf("topic %s is compacted and would keep only the last event of each device; change it: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=delete",
-		name, b.firstBroker(), name)
+	return &connector.Failure{
+		Reason: connector.ReasonBusMisconfigured,
+		Detail: "topic " + name + " is compacted and would keep only the last event of each device",
+		Remedy: fmt.Sprintf("run: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=delete", b.firstBroker(), name),
+	}
 }
 
 // createTopics creates topics with one partition, which keeps all events in one
@@ -169,7 +174,7 @@ func (b *Bus) compactedError(name string) error {
 func (b *Bus) createTopics(ctx context.Context, names []string) error {
 	res, err := b.client.CreateTopics(ctx, createRequest(names, false))
 	if err != nil {
-		return fmt.Errorf("create topics: %w", bare(err))
+		return fmt.Errorf("create topics: %w", unwrapClient(err))
 	}
 	b.wire.forget()
 	var errs []error
@@ -180,7 +185,7 @@ func (b *Bus) createTopics(ctx context.Context, names []string) error {
 			b.log.Info("topic created", "topic", n)
 		case errors.Is(err, kafka.TopicAlreadyExists):
 		default:
-			errs = append(errs, fmt.Errorf("create topic %s: %w; have it made: %s", n, err, b.createLine(n)))
+			errs = append(errs, fmt.Errorf("create topic %s: %w; ask an administrator to run: %s", n, err, b.createLine(n)))
 		}
 	}
 	return errors.Join(errs...)

@@ -222,25 +222,6 @@ func TestAPageAnswersForTheOldestEventsWantedAndForNoOthers(t *testing.T) {
 	}
 }
 
-func TestAPauseGrowsToItsBoundAndStartsAnew(t *testing.T) {
-	p := newPause(time.Second, 10*time.Second)
-	previous := time.Duration(0)
-	for range 20 {
-		d := p.next()
-		if d <= 0 || d > 10*time.Second || d < previous/4 {
-			t.Errorf("pause: got %v after %v", d, previous)
-		}
-		previous = d
-	}
-	if previous < 5*time.Second {
-		t.Errorf("pause after many failures: got %v, want at least half of 10s", previous)
-	}
-	p.reset()
-	if d := p.next(); d > time.Second {
-		t.Errorf("pause after a success: got %v, want at most 1s", d)
-	}
-}
-
 func TestAKeyHasOneCommandInHandAtATime(t *testing.T) {
 	const keys, commands = 8, 5000
 	var inHand [keys]atomic.Int64

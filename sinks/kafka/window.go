@@ -64,8 +64,8 @@ func (w *window) has(k eventKey) bool {
 }
 
 // covers tells whether the window is enough to say whether an event with this
-// id is in the log. Ids that are no numbers have no order; for them what was
-// read back at first has to do.
+// id is in the log. Ids that are not numbers have no order; for them only
+// what was read back at first counts.
 func (w *window) covers(id string) bool {
 	n := numericID(id)
 	if w.whole || n == 0 {

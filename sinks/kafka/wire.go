@@ -91,7 +91,7 @@ func (w *wire) split(ctx context.Context, s protocol.Splitter) (kafka.Response, 
 	}
 	parts, merger, err := s.Split(layout)
 	if err != nil {
-		return nil, w.because(err)
+		return nil, w.withTopicCause(err)
 	}
 	results := make([]any, len(parts))
 	for i, part := range parts {
@@ -112,7 +112,7 @@ func (w *wire) send(ctx context.Context, req protocol.Message) (protocol.Message
 		}
 		broker, err := m.Broker(layout)
 		if err != nil {
-			return nil, w.because(err)
+			return nil, w.withTopicCause(err)
 		}
 		if broker.Host == "" {
 			return nil, kafka.LeaderNotAvailable

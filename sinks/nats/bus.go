@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,24 +33,24 @@ type Options struct {
 	ReadOnly bool
 
 	// Attach connects to the embedded server of another process, on
-	// Config.Listen, if Config.URL is empty, and leaves the streams unseen. It is
-	// for a command that wants a word with a running connector.
+	// Config.Listen, if Config.URL is empty, and does not look at the streams. It
+	// is for a command that talks to a running connector.
 	Attach bool
 
 	// Name is how the server lists the connection. Empty means
 	// "pushover-connector".
 	Name string
 
-	// Logger gets the connection's changes of state. Nil discards.
+	// Logger gets what is worth a line and is not a matter of health. Nil discards.
 	Logger *slog.Logger
 
-	// OnState is told of each change of the connection: up or not, and why, in
-	// one of a few words: "connected", "disconnected", "refused" (login or
-	// certificate), "unreachable", "closed". It must not block. Nil is allowed.
-	OnState func(connected bool, reason string, err error)
+	// Health gets the state of the connection and the streams, of the commands, and
+	// of the embedded server's store, unless ReadOnly or Attach is set. Nil is
+	// allowed.
+	Health *connector.Health
 
-	// OnDuplicate is told how many events of a batch the stream already held. It
-	// must not block. Nil is allowed.
+	// OnDuplicate gets the number of events of a batch that the stream already held.
+	// It must not block. Nil is allowed.
 	OnDuplicate func(n int)
 }
 
@@ -66,6 +67,11 @@ type Bus struct {
 	link   *link
 	pub    *publisher
 
+	streams  *connector.Activity // looking at the stream of messages
+	commands *connector.Activity // receiving commands
+
+	opened atomic.Bool // both streams were there
+
 	stop  context.CancelFunc // ends the background work
 	tasks sync.WaitGroup
 }
@@ -73,13 +79,14 @@ type Bus struct {
 var (
 	_ connector.Sink     = (*Bus)(nil)
 	_ connector.Verifier = (*Bus)(nil)
+	_ connector.Reader   = (*Bus)(nil)
 )
 
 // Open starts the embedded server if there is to be one, connects, and verifies
 // the streams or creates them. It waits until ctx ends for a server that cannot
-// be reached, and returns at once when the server refuses the login or a
-// certificate, or when a stream does not fit. Errors name the variable to
-// change.
+// be reached and for a JetStream without a leader, and returns at once when the
+// server refuses the login or a certificate, or when a stream does not fit. Errors
+// name the variable to change.
 func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	c = c.withDefaults()
 	if err := c.Validate(); err != nil {
@@ -91,8 +98,15 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if o.Name == "" {
 		o.Name = "pushover-connector"
 	}
+	if o.ReadOnly || o.Attach {
+		o.Health = nil
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	b := &Bus{cfg: c, opts: o, log: o.Logger, stop: stop}
+	b := &Bus{
+		cfg: c, opts: o, log: o.Logger, stop: stop,
+		streams: o.Health.Activity(connector.PartBus), commands: o.Health.Activity(connector.PartCommands),
+	}
+	b.link = newLink(b)
 	if err := b.open(ctx, background); err != nil {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
@@ -110,13 +124,13 @@ func (b *Bus) open(ctx, background context.Context) error {
 		if b.opts.StoreDir == "" {
 			return errNoStore
 		}
-		server, err := startEmbedded(ctx, b.cfg, b.opts.StoreDir, b.log)
+		server, err := startEmbedded(ctx, b.cfg, b.opts, b.log)
 		if err != nil {
 			return err
 		}
 		b.server = server
+		b.tasks.Go(func() { b.tendStore(background) })
 	}
-	b.link = newLink(b.cfg, b.log, b.opts.OnState)
 	nc, err := b.connect(ctx)
 	if err != nil && b.opts.ReadOnly && b.cfg.URL == "" && ctx.Err() == nil && unreachable(err) {
 		return nil
@@ -137,21 +151,24 @@ func (b *Bus) open(ctx, background context.Context) error {
 	}
 	info, err := b.ensureStreams(ctx)
 	if err != nil {
-		return err
+		return b.classify(err)
 	}
+	b.opened.Store(true)
 	b.pub.learn(info)
+	b.streams.OK()
+	b.tasks.Go(func() { b.watchStreams(background) })
 	return nil
 }
 
 // URL returns the address that clients of the bus connect to, without secrets.
 func (b *Bus) URL() string {
 	if b.server != nil {
-		return b.server.srv.ClientURL()
+		return b.server.url()
 	}
 	return b.cfg.address()
 }
 
-// address is the server's, or servers', whoever runs it.
+// address is that of the server, or of the servers, external or embedded.
 func (c Config) address() string {
 	if c.URL != "" {
 		return c.URL
@@ -169,15 +186,16 @@ func (b *Bus) Connected() error { return b.link.state() }
 func (b *Bus) Close(ctx context.Context) error {
 	b.stop()
 	b.tasks.Wait()
+	b.link.close()
+	b.streams.End()
+	b.commands.End()
 	if b.nc != nil {
-		b.link.close()
 		b.nc.Close()
 	}
 	server := b.server
 	if server == nil {
 		return nil
 	}
-	b.server = nil
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.close() }()
 	select {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
@@ -72,31 +71,42 @@ func TestClusterWhoseServersWithJetStreamRestartIsWaitedForAtStart(t *testing.T)
 	waitedFor(t, options)
 }
 
-func TestClusterWithoutJetStreamIsNamedInTheEnd(t *testing.T) {
+func TestClusterWithoutJetStreamIsNamedWhileItIsWaitedFor(t *testing.T) {
 	options := clusterOptions(t)
 	options[0].JetStream = false
 	srv := runServer(t, options[0])
-	wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{}, "NATS_STREAM", "has no JetStream", "NATS_URL")
+	book := &logBook{}
+	ctx, cancel := context.WithCancel(t.Context())
+	opened := make(chan error, 1)
+	go func() {
+		_, err := nats.Open(ctx, nats.Config{URL: srv.ClientURL()}, nats.Options{Health: book.health()})
+		opened <- err
+	}()
+	eventually(t, "it is reported", func() bool {
+		return book.count("bus failed, retrying") == 1 && book.count("has no JetStream") == 1 && book.count("NATS_URL") == 1
+	})
+	cancel()
+	wantFailure(t, <-opened, connector.ReasonBusMisconfigured, "has no JetStream", "NATS_URL")
 }
 
 // waitedFor checks that a bus opens that found only the first server at first.
 func waitedFor(t *testing.T, options [3]*natsserver.Options) {
 	t.Helper()
 	first := runServer(t, options[0])
-	waiting := make(chan struct{}, 1)
-	log := slog.New(notice{Handler: slog.DiscardHandler, message: "nats jetstream does not answer yet", seen: waiting})
+	book := &logBook{}
 	opened := make(chan error, 1)
 	go func() {
-		b, err := nats.Open(t.Context(), nats.Config{URL: first.ClientURL()}, nats.Options{Logger: log})
+		b, err := nats.Open(t.Context(), nats.Config{URL: first.ClientURL()}, nats.Options{Health: book.health()})
 		if err == nil {
 			closeBus(t, b)
 		}
 		opened <- err
 	}()
+	eventually(t, "it waits", func() bool { return book.count("bus failed, retrying") > 0 })
 	select {
-	case <-waiting:
 	case err := <-opened:
 		t.Fatalf("opened without a leader: %v", err)
+	default:
 	}
 	for _, o := range options[1:] {
 		runServer(t, o)
@@ -104,22 +114,6 @@ func waitedFor(t *testing.T, options [3]*natsserver.Options) {
 	if err := <-opened; err != nil {
 		t.Error(err)
 	}
-}
-
-// A notice is a log handler that waits for one message.
-type notice struct {
-	slog.Handler
-	message string
-	seen    chan<- struct{}
-}
-
-func (notice) Enabled(context.Context, slog.Level) bool { return true }
-
-func (n notice) Handle(_ context.Context, r slog.Record) error {
-	if r.Message == n.message {
-		n.seen <- struct{}{}
-	}
-	return nil
 }
 
 func TestReplicatedStreamKeepsOrderAndOneOfEachThroughAChangeOfLeader(t *testing.T) {

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,21 +16,24 @@ import (
 const (
 	durable = "pushover-connector" // the consumer, shared by all connectors
 
-	maxAckPending = 16
+	maxAckPending = 256 // those that wait for their next attempt count too, and must not hold up others
 	ackWait       = 10 * time.Second
 	nakDelay      = 5 * time.Second
 	workers       = 4
 
-	// finishTimeout is how long commands in hand may take once ctx has ended.
+	// heartbeat is how often a consumer without commands shows that it is there.
+	heartbeat = 3 * time.Second
+
+	// finishTimeout is how long commands that have begun may take once ctx has ended.
 	finishTimeout = 10 * time.Second
 
-	// maxSettled bounds how many settled commands are remembered, lest one whose
-	// settlement was lost is carried out again.
+	// maxSettled bounds how many settled commands are remembered, so that one whose
+	// settlement was lost is not carried out again.
 	maxSettled = 1024
 )
 
 // ServeCommands takes commands from the control stream and has h carry them
-// out, until ctx ends; then it finishes the commands in hand, within
+// out, until ctx ends; then it finishes the commands that have begun, within
 // [finishTimeout], and returns nil. It gives up on nothing: while the stream or
 // the connection is gone it waits for it.
 //
@@ -39,8 +43,8 @@ const (
 // of the stream, even if one of them is given back; after a restart, one that
 // had been given back may come later than its successors.
 func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) error {
-	// The handler gets a context that outlives ctx, so that a command in hand is
-	// finished, but not for ever.
+	// The handler gets a context that outlives ctx, so that a command that has begun is
+	// finished, but not without a limit.
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	d := &dispatcher{bus: b, handler: h, held: map[place]jetstream.Msg{}, waiting: map[string]deferral{}, settled: map[place]bool{}}
@@ -72,50 +76,69 @@ func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) err
 
 // receiveCommands pulls commands until ctx ends, over any failure.
 func (b *Bus) receiveCommands(ctx context.Context, d *dispatcher) {
-	logged, failures := "", 0
+	failures, doubt := 0, false
 	for ctx.Err() == nil {
-		err := b.pull(ctx, func(m jetstream.Msg) {
-			if failures > 0 {
-				b.log.Info("nats commands are received again", "attempts", failures)
-				logged, failures = "", 0
-			}
-			d.take(m)
-		})
+		err := b.pull(ctx, doubt, d.take, func() { failures = 0; b.commands.OK() })
 		if ctx.Err() != nil {
 			return
 		}
 		failures++
-		if text := fmt.Sprint(err); text != logged {
-			logged = text
-			b.log.Warn("nats commands cannot be received, trying again", "error", err)
+		doubt = errors.Is(err, jetstream.ErrNoHeartbeat)
+		wait := backoff(failures)
+		b.commands.Failed(b.classify(err), time.Now().Add(wait))
+		again, cancel := context.WithTimeout(ctx, wait)
+		if b.Connected() == nil || !b.link.await(again) {
+			<-again.Done()
 		}
-		select {
-		case <-time.After(backoff(failures)):
-		case <-ctx.Done():
-		}
+		cancel()
 	}
 }
 
-// pull hands on commands until ctx ends or the consumer fails.
-func (b *Bus) pull(ctx context.Context, take func(jetstream.Msg)) error {
-	cons, err := b.commandConsumer(ctx)
-	if err != nil {
+// pull hands on commands until ctx ends, the connection is lost or the consumer
+// fails. It calls ok once it receives. A consumer can be there and silent all the
+// same, which shows after two heartbeats: if that is in doubt, it calls ok only
+// when a command or that time has come without it.
+func (b *Bus) pull(ctx context.Context, doubt bool, take func(jetstream.Msg), ok func()) error {
+	if err := b.Connected(); err != nil {
 		return err
 	}
-	messages, err := cons.Messages(jetstream.PullMaxMessages(maxAckPending))
+	connected, cancel := b.link.while(ctx)
+	defer cancel()
+	cons, err := b.commandConsumer(connected)
+	if err != nil {
+		return cmp.Or(context.Cause(connected), err)
+	}
+	messages, err := cons.Messages(jetstream.PullMaxMessages(maxAckPending), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("receive commands: %w", err)
 	}
 	defer messages.Stop()
+	if !doubt {
+		ok()
+	}
 	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		waiting, cancel := connected, context.CancelFunc(func() {})
+		if doubt {
+			waiting, cancel = context.WithTimeout(connected, 2*heartbeat+heartbeat/2)
+		}
+		m, err := messages.Next(jetstream.NextContext(waiting))
+		cancel()
 		if ctx.Err() != nil {
 			break
 		}
-		if err != nil {
-			return fmt.Errorf("receive commands: %w", err)
+		if connected.Err() != nil {
+			return context.Cause(connected)
 		}
-		take(m)
+		if doubt && (err == nil || waiting.Err() != nil) {
+			doubt = false
+			ok()
+		}
+		switch {
+		case err == nil:
+			take(m)
+		case waiting.Err() == nil:
+			return b.receiveError(err)
+		}
 	}
 	// What has been delivered but not looked at is given back, not left to wait
 	// for its time to pass.
@@ -129,7 +152,16 @@ func (b *Bus) pull(ctx context.Context, take func(jetstream.Msg)) error {
 	}
 }
 
-// commandConsumer returns the durable consumer, made if missing. One that is
+// receiveError adds to an error of the consumer that the server denied something,
+// if it did: without permission there is no answer at all.
+func (b *Bus) receiveError(err error) error {
+	if denial := b.link.denial(""); denial != nil {
+		return fmt.Errorf("receive commands: %w: %w", err, denial)
+	}
+	return fmt.Errorf("receive commands: %w", err)
+}
+
+// commandConsumer returns the durable consumer, created if missing. One that is
 // there is taken as it is if it is usable.
 func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*apiTimeout)
@@ -144,7 +176,7 @@ func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		cons, err = b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 			Durable:       durable,
-			Description:   "Carries out acknowledge commands",
+			Description:   "Carries out commands",
 			FilterSubject: b.controlSubject(),
 			AckPolicy:     jetstream.AckExplicitPolicy,
 			AckWait:       ackWait,
@@ -159,7 +191,7 @@ func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 }
 
 // usable checks that a consumer gets our commands and that they can be settled
-// one by one on it. One that was made under another prefix gets none, and the
+// one by one on it. One that was created under another prefix gets none, and the
 // server says nothing about it.
 func (b *Bus) usable(c jetstream.ConsumerConfig) error {
 	filters := c.FilterSubjects
@@ -170,6 +202,7 @@ func (b *Bus) usable(c jetstream.ConsumerConfig) error {
 		(len(filters) == 0 || covered(b.controlSubject(), filters)) {
 		return nil
 	}
-	return fmt.Errorf("NATS_CONTROL_STREAM: consumer %s of stream %s is not ours: want pull, explicit acks, no limit of deliveries and the subject %s, which NATS_SUBJECT_PREFIX sets; type: nats consumer rm %s %s",
-		durable, b.cfg.ControlStream, b.controlSubject(), b.cfg.ControlStream, durable)
+	return misconfigured(nil, fmt.Sprintf("run: nats consumer rm %s %s", b.cfg.ControlStream, durable),
+		"NATS_CONTROL_STREAM: consumer %s of stream %s is not a connector's: want pull, explicit acks, no limit of deliveries and the subject %s, which NATS_SUBJECT_PREFIX sets",
+		durable, b.cfg.ControlStream, b.controlSubject())
 }

@@ -31,7 +31,7 @@ type Config struct {
 	Listen string `split_words:"true" default:"127.0.0.1:4222" desc:"Address of the embedded server. Beyond loopback only with NATS_USER and NATS_PASSWORD, or NATS_TOKEN."`
 
 	Stream        string `split_words:"true" default:"PUSHOVER" desc:"Stream for messages, results and dead letters. Created if missing, never altered."`
-	ControlStream string `split_words:"true" default:"PUSHOVER_CONTROL" desc:"Stream for acknowledge commands. Created if missing, never altered."`
+	ControlStream string `split_words:"true" default:"PUSHOVER_CONTROL" desc:"Stream for commands. Created if missing, never altered."`
 	SubjectPrefix string `split_words:"true" default:"pushover" desc:"First token or tokens of every subject."`
 }
 
@@ -79,15 +79,15 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Stream == c.ControlStream {
-		problem("NATS_CONTROL_STREAM: is %s, as NATS_STREAM is; give the commands a stream of their own", c.Stream)
+		problem("NATS_CONTROL_STREAM: is %s, as NATS_STREAM is; use a separate stream for commands", c.Stream)
 	}
 	for _, s := range []struct{ variable, value string }{{"NATS_STREAM", c.Stream}, {"NATS_CONTROL_STREAM", c.ControlStream}} {
 		if !validStreamName(s.value) {
-			problem("%s: %q is no stream name; leave out spaces and . * > / \\", s.variable, s.value)
+			problem("%s: %q is not a stream name; leave out spaces and . * > / \\", s.variable, s.value)
 		}
 	}
 	if !validPrefix(c.SubjectPrefix) {
-		problem("NATS_SUBJECT_PREFIX: %q is no subject; write tokens without spaces, * and >, joined by dots, not starting with $", c.SubjectPrefix)
+		problem("NATS_SUBJECT_PREFIX: %q is not a subject; write tokens without spaces, * and >, joined by dots, not starting with $", c.SubjectPrefix)
 	}
 	return errors.Join(problems...)
 }
@@ -98,7 +98,7 @@ func (c Config) validateURL(problem func(string, ...any)) {
 		switch {
 		case err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
 			// The value is not shown: it may carry a password.
-			problem("NATS_URL: is no list of server URLs; write each as nats://host:4222 or tls://host:4222")
+			problem("NATS_URL: is not a list of server URLs; write each as nats://host:4222 or tls://host:4222")
 			return
 		case u.User != nil:
 			problem("NATS_URL: carries a user or password, which would be logged; set NATS_USER and NATS_PASSWORD, or NATS_TOKEN, instead")
@@ -121,11 +121,11 @@ func (c Config) validateEmbedded(problem func(string, ...any)) {
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		problem("NATS_LISTEN: %q is no address; write host:port, such as %s", c.Listen, defaultListen)
+		problem("NATS_LISTEN: %q is not an address; write host:port, such as %s", c.Listen, defaultListen)
 		return
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		problem("NATS_LISTEN: %q is no port; write a number from 0, which means any free one, to 65535", port)
+		problem("NATS_LISTEN: %q is not a port; write a number from 0, which means any free one, to 65535", port)
 	}
 	if !loopback(host) && !c.hasPassword() && !c.hasToken() {
 		problem("NATS_LISTEN: %s can be reached from other machines; set NATS_USER and NATS_PASSWORD, or NATS_TOKEN, or listen on 127.0.0.1", c.Listen)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 const (
@@ -20,7 +22,8 @@ const (
 	dialTimeout  = 5 * time.Second  // of one attempt to connect, TLS included
 	pingInterval = 20 * time.Second // two without an answer end a connection
 	maxReconnect = 5 * time.Second  // longest wait between attempts
-	fileInterval = 2 * time.Second  // between looks at the files' times
+	minReconnect = 100 * time.Millisecond
+	fileInterval = 2 * time.Second // between looks at the files' times
 )
 
 // connect makes the connection, trying again until ctx ends while the server
@@ -32,6 +35,7 @@ func (b *Bus) connect(ctx context.Context) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	var why *connector.Failure
 	for attempt := 1; ; attempt++ {
 		d.reset()
 		nc, err := nats.Connect(b.cfg.address(), options...)
@@ -43,14 +47,18 @@ func (b *Bus) connect(ctx context.Context) (*nats.Conn, error) {
 			return nc, nil
 		}
 		err = d.cause(err)
-		b.link.failed(err)
-		if refused(err) || b.opts.ReadOnly || b.opts.Attach {
-			return nil, fmt.Errorf("connect to %s: %w", b.cfg.address(), b.cfg.explain(err))
+		if ctx.Err() == nil || why == nil { // otherwise the end of ctx ended the attempt
+			why = b.connectFailure(err)
 		}
+		if refused(err) || b.opts.ReadOnly || b.opts.Attach {
+			return nil, why
+		}
+		wait := backoff(attempt)
+		b.link.failed(why, time.Now().Add(wait))
 		select {
-		case <-time.After(backoff(attempt)):
+		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to %s: %w: %w", b.cfg.address(), ctx.Err(), b.cfg.explain(err))
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), why)
 		}
 	}
 }
@@ -76,43 +84,52 @@ func (b *Bus) options(d *dialer) ([]nats.Option, error) {
 		nats.NoCallbacksAfterClientClose(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.disconnected(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.connected() }),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.failed(err) }),
 		nats.ErrorHandler(b.asyncError),
 	}
 	if b.server != nil {
-		options = append(options, nats.InProcessServer(b.server.srv))
+		options = append(options, nats.InProcessServer(b.server))
 	}
 	tls, err := b.tlsOptions()
 	if err != nil {
 		return nil, err
 	}
-	login, err := b.loginOptions()
+	login, err := b.loginOptions(d)
 	if err != nil {
 		return nil, err
 	}
 	return append(append(options, tls...), login...), nil
 }
 
-// reconnectDelay paces the attempts, and is the one place to learn of a TLS
-// handshake or login that failed during a reconnect, of which no handler is
-// told. It also replaces a rotated nkey: nats.go signs with the new seed but
+// reconnectDelay paces the attempts, and is the place to learn why one failed:
+// nats.go tells no handler of a TLS handshake or login that failed during a
+// reconnect. It also replaces a rotated nkey: nats.go signs with the new seed but
 // keeps the public key of the first connect. It is called between two attempts,
 // by the goroutine that makes them, the only one to read that option.
-func (b *Bus) reconnectDelay(prepare func(*nats.Conn)) nats.Option {
+func (b *Bus) reconnectDelay(d *dialer, prepare func(*nats.Conn)) nats.Option {
 	return nats.CustomReconnectDelay(func(attempts int) time.Duration {
-		if nc := b.link.conn.Load(); nc != nil {
-			b.link.failed(nc.LastError())
-			if prepare != nil {
-				prepare(nc)
-			}
+		wait := backoff(attempts)
+		nc := b.link.conn.Load()
+		if nc == nil {
+			return wait
 		}
-		return backoff(attempts)
+		err := nc.LastError()
+		if err == nil {
+			err = d.last()
+		}
+		d.reset()
+		if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			b.link.failed(b.connectFailure(err), time.Now().Add(wait))
+		}
+		if prepare != nil {
+			prepare(nc)
+		}
+		return wait
 	})
 }
 
-// backoff doubles from 100 ms to maxReconnect, less up to a quarter.
+// backoff doubles from minReconnect to maxReconnect, less up to a quarter.
 func backoff(attempts int) time.Duration {
-	wait := min(maxReconnect, 50*time.Millisecond<<min(attempts, 10))
+	wait := min(maxReconnect, minReconnect/2<<min(attempts, 10))
 	return wait - rand.N(wait/4)
 }
 
@@ -121,11 +138,11 @@ func (b *Bus) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		b.link.deny(err)
 	case authRefused(err):
-		b.link.failed(err)
+		b.link.failed(b.connectFailure(err), time.Now().Add(minReconnect))
 	case sub != nil:
-		b.log.Warn("nats subscription failed", "subject", sub.Subject, "error", err)
+		b.log.Warn("subscription failed", "subject", sub.Subject, "error", err)
 	default:
-		b.log.Warn("nats reported an error", "error", err)
+		b.log.Warn("connection error", "error", err)
 	}
 }
 
@@ -162,10 +179,17 @@ func (b *Bus) watchFiles(ctx context.Context) {
 		if !look() {
 			continue
 		}
-		b.log.Info("nats credentials or certificates changed, reconnecting")
-		if err := b.nc.ForceReconnect(); err != nil {
-			b.log.Warn("cannot reconnect to nats", "error", err)
-		}
+		b.reconnect(&connector.Failure{
+			Reason: connector.ReasonReconnecting, Detail: "credentials or certificates have changed",
+		})
+	}
+}
+
+// reconnect makes a new connection in place of the present one, and says why.
+func (b *Bus) reconnect(why *connector.Failure) {
+	b.link.plan(why)
+	if err := b.nc.ForceReconnect(); err != nil {
+		b.log.Warn("reconnect failed", "error", err)
 	}
 }
 
@@ -192,6 +216,12 @@ func (d *dialer) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.err = nil
+}
+
+func (d *dialer) last() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
 }
 
 func (d *dialer) cause(err error) error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	upstream "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -31,13 +32,13 @@ func TestContractOnAForeignStreamWithAShortWindow(t *testing.T) {
 }
 
 // harness opens a bus on an external server, through a proxy.
-func harness(t *testing.T, mode connector.Mode, foreign *jetstream.StreamConfig) sinktest.Harness {
+func harness(t *testing.T, mode connector.Mode, existing *jetstream.StreamConfig) sinktest.Harness {
 	srv := startServer(t, func(o *natsserver.Options) { o.MaxPayload = 64 << 10 })
 	p := startProxy(t, srv.Addr().String())
 	_, js := client(t, srv.ClientURL())
 	c := nats.Config{URL: p.url()}
-	if foreign != nil {
-		if _, err := js.CreateStream(t.Context(), *foreign); err != nil {
+	if existing != nil {
+		if _, err := js.CreateStream(t.Context(), *existing); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -60,6 +61,23 @@ func harness(t *testing.T, mode connector.Mode, foreign *jetstream.StreamConfig)
 			during()
 			p.up()
 		},
+		Foreign:  func(t *testing.T) { foreign(t, js) },
 		MaxBytes: 64 << 10,
+	}
+}
+
+// foreign puts messages of others into the stream.
+func foreign(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	for _, m := range []*upstream.Msg{
+		{Subject: "pushover.messages.high.app", Data: []byte("text")},
+		{Subject: "pushover.messages.high.app"},
+		{Subject: "pushover.results.acknowledged", Data: []byte(`{"receipt":"r"}`)},
+		{Subject: "pushover.deadletter", Header: upstream.Header{"Content-Type": {"application/cloudevents+json"}}, Data: []byte(`{"specversion":"1.0","id":"1","source":"s","type":"com.example","data":{}}`)},
+		{Subject: "pushover.messages.low.app", Header: upstream.Header{"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"s"}, "ce-type": {"com.example"}}, Data: []byte(`{}`)},
+	} {
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

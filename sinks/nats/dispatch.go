@@ -3,7 +3,6 @@ package nats
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"sync"
 	"time"
@@ -14,13 +13,13 @@ import (
 )
 
 // place tells a command from all others, also from one that has its sequence in
-// a stream made anew.
+// a recreated stream.
 type place struct {
 	seq  uint64
 	time int64
 }
 
-// held is a command in hand.
+// held is a command that was delivered and is not settled.
 type held struct {
 	msg jetstream.Msg
 	place
@@ -40,7 +39,7 @@ type dispatcher struct {
 	bus     *Bus
 	handler connector.CommandHandler
 	queues  [workers]chan held
-	drained sync.WaitGroup // commands in hand
+	drained sync.WaitGroup // of commands held
 
 	mu      sync.Mutex
 	held    map[place]jetstream.Msg
@@ -54,7 +53,7 @@ type dispatcher struct {
 func (d *dispatcher) take(m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
-		d.bus.log.Warn("nats delivered something that is no command", "error", err)
+		d.bus.log.Warn("message ignored, it is not a JetStream delivery", "error", err)
 		return
 	}
 	at := place{meta.Sequence.Stream, meta.Timestamp.UnixNano()}
@@ -76,10 +75,9 @@ func (d *dispatcher) take(m jetstream.Msg) {
 	c := held{
 		msg: m, place: at, key: connector.CommandKey(m.Data()),
 		cmd: connector.Command{
-			ID:       fmt.Sprintf("%s#%d", meta.Stream, at.seq),
+			ID:       placeOf(meta.Stream, at.seq),
 			Body:     m.Data(),
 			Time:     meta.Timestamp,
-			Attempt:  int(meta.NumDelivered),
 			Progress: func() { d.warn("keep", m.InProgress()) },
 		},
 	}
@@ -181,7 +179,7 @@ func (d *dispatcher) confirm(ctx context.Context, c held) {
 	d.warn("settle", err)
 }
 
-// heartbeat keeps the server from delivering again what is in hand.
+// heartbeat keeps the server from delivering again what is held.
 func (d *dispatcher) heartbeat(ctx context.Context) {
 	tick := time.NewTicker(ackWait / 2)
 	defer tick.Stop()
@@ -204,9 +202,9 @@ func (d *dispatcher) heartbeat(ctx context.Context) {
 }
 
 // warn logs that a command could not be settled, given back or kept: it will be
-// delivered again. [jetstream.ErrMsgAlreadyAckd] is no such thing.
+// delivered again. [jetstream.ErrMsgAlreadyAckd] does not mean that.
 func (d *dispatcher) warn(action string, err error) {
 	if err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
-		d.bus.log.Warn("nats command will be delivered again", "action", action, "error", err)
+		d.bus.log.Warn("command not settled, it will be redelivered", "action", action, "error", err)
 	}
 }

@@ -1,7 +1,7 @@
 // Package nats puts events on NATS JetStream and takes commands from it. It
 // speaks to an external server, or runs one of its own inside the process.
 // [Open] is where to start: the [Bus] it returns is a [connector.Sink], a
-// [connector.Verifier], and the control side as well.
+// [connector.Verifier], a [connector.Reader], and the control side as well.
 //
 // # Exactly once, in order
 //
@@ -31,9 +31,9 @@
 //
 // # How far back a repeat is recognised
 //
-// The stream made here has a duplicate window of [Retention], as long as
+// A stream created here has a duplicate window of [Retention], as long as
 // Pushover keeps a message: no message can come back later than that. A stream
-// made by somebody else may have a shorter one. Then each Publish first reads
+// created by others may have a shorter one. Then each Publish first reads
 // the stream's tail, back to the newest message that is older than the first
 // event, and takes what it finds there as stored; the window covers what happens
 // from then on, since a Publish that has lasted half a window looks again. The
@@ -44,7 +44,7 @@
 // # Connection
 //
 // The connection is kept up for ever and every credential and certificate is
-// read again for each attempt; a change of their files reconnects at once. A
-// failure is logged when it first happens and when it changes, the recovery
-// with the number of attempts.
+// read again for each attempt; a change of their files reconnects at once. The
+// state of the connection and the streams, of receiving commands, and of the
+// embedded server's store goes to [connector.Health].
 package nats

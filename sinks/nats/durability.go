@@ -24,21 +24,21 @@ func (b *Bus) Durability(ctx context.Context) (connector.Durability, error) {
 	need := b.needs()[0]
 	info, err := b.streamInfo(ctx, need)
 	if errors.Is(err, jetstream.ErrStreamNotFound) && b.opts.ReadOnly {
-		d := grade(need.make, b.server != nil)
+		d := grade(need.config, b.embeddedServer())
 		d.Facts = append(d.Facts, "not created yet")
 		return d, nil
 	}
 	if err != nil {
 		return connector.Durability{}, err
 	}
-	return grade(info.Config, b.server != nil), nil
+	return grade(info.Config, b.embeddedServer()), nil
 }
 
 func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
 	var d connector.Durability
 	fact := func(format string, args ...any) { d.Facts = append(d.Facts, fmt.Sprintf(format, args...)) }
 	warn := func(format string, args ...any) { d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...)) }
-	edit := "type: nats stream edit " + c.Name + " "
+	edit := "nats stream edit " + c.Name + " "
 
 	fact("stream %s", c.Name)
 	fact("replicas %d", max(1, c.Replicas))
@@ -54,10 +54,10 @@ func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
 	switch {
 	case memory && c.Replicas < 2:
 		d.Grade = connector.GradeProcess
-		warn("Stream %s is kept in memory: a restart of the server loses messages that were deleted from Pushover. Make a stream with file storage and name it in NATS_STREAM.", c.Name)
+		warn("Stream %s is kept in memory: a restart of the server loses messages that were deleted from Pushover. Create a stream with file storage and set NATS_STREAM to it.", c.Name)
 	case memory:
 		d.Grade = connector.GradeCrash
-		warn("Stream %s is kept in memory: a power cut of all its servers loses messages that were deleted from Pushover. Make a stream with file storage and name it in NATS_STREAM.", c.Name)
+		warn("Stream %s is kept in memory: a power cut of all its servers loses messages that were deleted from Pushover. Create a stream with file storage and set NATS_STREAM to it.", c.Name)
 	case syncs, c.Replicas >= 2:
 		d.Grade = connector.GradePower
 	default:
@@ -66,7 +66,7 @@ func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
 	}
 	if c.PersistMode == jetstream.AsyncPersistMode {
 		d.Grade = min(d.Grade, connector.GradeProcess)
-		warn("Stream %s confirms before it writes (persist mode async): a crash of the server loses messages. Make a stream without it and name it in NATS_STREAM.", c.Name)
+		warn("Stream %s confirms before it writes (persist mode async): a crash of the server loses messages. Create a stream without it and set NATS_STREAM to it.", c.Name)
 	}
 	gradeWindow(c, edit, fact, warn)
 	gradeLimits(c, edit, fact, warn)
@@ -74,14 +74,14 @@ func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
 	case jetstream.LimitsPolicy:
 	case jetstream.InterestPolicy:
 		d.Grade = connector.GradeNone
-		warn("Stream %s has interest retention: a message for which there is no consumer at that moment is dropped at once. Make a stream with limits retention and name it in NATS_STREAM.", c.Name)
+		warn("Stream %s has interest retention: a message is dropped at once if no consumer is interested in it at that moment. Create a stream with limits retention and set NATS_STREAM to it.", c.Name)
 	default:
 		fact("retention work queue")
-		warn("Stream %s is a work queue: a message disappears once consumed, so that CLEAR_DELAY cannot find it again. Leave CLEAR_DELAY at 0, or name a stream with limits retention in NATS_STREAM.", c.Name)
+		warn("Stream %s is a work queue: a message disappears once it is consumed, so CLEAR_DELAY cannot read it back. Leave CLEAR_DELAY at 0, or set NATS_STREAM to a stream with limits retention.", c.Name)
 	}
 	if c.NoAck {
 		d.Grade = connector.GradeNone
-		warn("Stream %s confirms nothing (no_ack), so nothing can be published to it: %s--ack.", c.Name, edit)
+		warn("Stream %s confirms nothing (no_ack), so nothing can be published to it. Run: %s--ack", c.Name, edit)
 	}
 	if len(c.Sources) > 0 {
 		fact("sources %d", len(c.Sources))
@@ -94,10 +94,10 @@ func gradeWindow(c jetstream.StreamConfig, edit string, fact, warn func(string, 
 	switch {
 	case c.Duplicates >= Retention:
 	case keeps(c):
-		warn("Stream %s recognises a repeat for %s, Pushover repeats a message for up to 21 days: the stream's tail is read back before each batch. To spare that, %s--dupe-window=21d.",
+		warn("Stream %s has a duplicate window of %s, but Pushover may redeliver a message for up to 21 days, so the end of the stream is read back before each batch. To avoid this, run: %s--dupe-window=21d",
 			c.Name, days(c.Duplicates), edit)
 	default:
-		warn("Stream %s recognises a repeat for %s, Pushover repeats a message for up to 21 days, and what was consumed cannot be read back: a message may be stored twice. Better %s--dupe-window=21d.",
+		warn("Stream %s has a duplicate window of %s, but Pushover may redeliver a message for up to 21 days, and what was consumed cannot be read back: a message may be stored twice. Run: %s--dupe-window=21d",
 			c.Name, days(c.Duplicates), edit)
 	}
 }
@@ -106,7 +106,7 @@ func gradeLimits(c jetstream.StreamConfig, edit string, fact, warn func(string, 
 	if c.MaxAge > 0 {
 		fact("maximum age %s", days(c.MaxAge))
 		if c.MaxAge < Retention {
-			warn("Stream %s drops messages after %s, sooner than Pushover would: a consumer that is away longer misses them. Better %s--max-age=21d or more.", c.Name, days(c.MaxAge), edit)
+			warn("Stream %s drops messages after %s, sooner than Pushover would: a consumer that is offline longer misses them. Run: %s--max-age=21d (or longer)", c.Name, days(c.MaxAge), edit)
 		}
 	}
 	limited := false
@@ -122,10 +122,10 @@ func gradeLimits(c jetstream.StreamConfig, edit string, fact, warn func(string, 
 	switch {
 	case limited && c.Discard == jetstream.DiscardOld:
 		fact("drops old messages when full")
-		warn("Stream %s drops its oldest messages when it is full, consumed or not. Better %s--discard=new, which leaves new ones with Pushover instead.", c.Name, edit)
+		warn("Stream %s drops its oldest messages when it is full, consumed or not. To leave new ones with Pushover instead, run: %s--discard=new", c.Name, edit)
 	case limited && c.MaxMsgsPerSubject > 0 && !c.DiscardNewPerSubject:
 		fact("drops old messages of a full subject")
-		warn("Stream %s drops the oldest messages of a subject that is full, consumed or not. Better %s--max-msgs-per-subject=-1.", c.Name, edit)
+		warn("Stream %s drops the oldest messages of a subject that is full, consumed or not. Run: %s--max-msgs-per-subject=-1", c.Name, edit)
 	case limited:
 		fact("refuses new messages when full")
 	}

@@ -23,21 +23,15 @@ func TestContractOnTheEmbeddedServer(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Harness {
 		c, o := nats.Config{Listen: "127.0.0.1:0"}, nats.Options{StoreDir: filepath.Join(t.TempDir(), "nats")}
 		current := open(t, c, o)
+		jetStream := func(t *testing.T) jetstream.JetStream {
+			_, js := client(t, current.URL())
+			return js
+		}
 		return sinktest.Harness{
 			Sink:    current,
 			Binding: connector.BindingNATS,
-			ReadAll: func(t *testing.T) []sinktest.Stored {
-				nc, err := upstream.Connect(current.URL())
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer nc.Close()
-				js, err := jetstream.New(nc)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return stored(readAll(t, js))
-			},
+			ReadAll: func(t *testing.T) []sinktest.Stored { return stored(readAll(t, jetStream(t))) },
+			Foreign: func(t *testing.T) { foreign(t, jetStream(t)) },
 			WantKey: func(e connector.Event) string { return e.DedupKey() },
 			Reopen: func(t *testing.T) connector.Sink {
 				closeBus(t, current)
@@ -184,7 +178,7 @@ func TestLookBeforeAStartTellsWhatWouldKeepTheServerFromIt(t *testing.T) {
 	}{
 		{"store of an earlier run", freeAddr(t), left, nil},
 		{"store in use", freeAddr(t), used, []string{"DATA_DIR", "in use by another process"}},
-		{"store is a file", freeAddr(t), file, []string{"DATA_DIR", "no directory"}},
+		{"store is a file", freeAddr(t), file, []string{"DATA_DIR", "not a directory"}},
 		{"store under a file", freeAddr(t), filepath.Join(file, "nats"), []string{"DATA_DIR"}},
 		{"store cannot be written", freeAddr(t), filepath.Join(readOnly, "data", "nats"), []string{"DATA_DIR", "write to " + readOnly}},
 		{"no store", freeAddr(t), "", []string{"DATA_DIR"}},
@@ -293,6 +287,15 @@ func TestAttachReachesTheEmbeddedServerOfAnotherProcess(t *testing.T) {
 	if err := other.Connected(); err != nil {
 		t.Errorf("Connected: %v", err)
 	}
+}
+
+func TestCommandWithoutAConnectorSaysSo(t *testing.T) {
+	addr := freeAddr(t)
+	_, err := nats.Open(t.Context(), nats.Config{Listen: addr}, nats.Options{Attach: true})
+	wantFailure(t, err, connector.ReasonBusUnreachable, "no connector is running here: nothing listens on NATS_LISTEN ("+addr+")")
+	b := open(t, nats.Config{Listen: addr}, nats.Options{ReadOnly: true})
+	err = b.Read(t.Context(), connector.Query{}, func(connector.Stored) error { return nil })
+	wantFailure(t, err, connector.ReasonBusUnreachable, "no connector is running here: nothing listens on NATS_LISTEN ("+addr+")")
 }
 
 func wantOpenError(t *testing.T, c nats.Config, o nats.Options, wants ...string) {

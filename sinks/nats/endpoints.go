@@ -27,7 +27,7 @@ var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?$`)
 
 // ServeEndpoints answers requests as the NATS service "pushover" until ctx ends:
 // endpoint E on subject prefix.rpc.E, its description and schemas in its
-// metadata. It then finishes the requests in hand and returns nil. Requests are
+// metadata. It then finishes the requests that have begun and returns nil. Requests are
 // answered side by side, at most [maxRequests]; a version that is not semantic
 // is announced as 0.0.0.
 func (b *Bus) ServeEndpoints(ctx context.Context, es []connector.Endpoint, version string) error {
@@ -66,7 +66,7 @@ func (b *Bus) ServeEndpoints(ctx context.Context, es []connector.Endpoint, versi
 	return failed
 }
 
-// An endpointServer bounds the requests in hand and waits for them.
+// An endpointServer bounds the requests under way and waits for them.
 type endpointServer struct {
 	bus   *Bus
 	slots chan struct{}
@@ -126,8 +126,9 @@ func (s *endpointServer) handler(ctx context.Context, e connector.Endpoint) micr
 			return
 		}
 		go func() {
-			defer func() { <-s.slots; s.inHand.Done() }()
+			defer s.inHand.Done()
 			body, err := e.Handle(ctx, r.Data())
+			<-s.slots // before the answer: whoever has it may ask again
 			s.answer(e, r, body, err)
 		}()
 	})
@@ -160,6 +161,6 @@ func (s *endpointServer) answer(e connector.Endpoint, r micro.Request, body []by
 		return // nobody waits
 	}
 	if err := s.bus.nc.PublishMsg(m); err != nil {
-		s.bus.log.Warn("request could not be answered", "endpoint", e.Name, "error", err)
+		s.bus.log.Warn("reply failed", "endpoint", e.Name, "error", err)
 	}
 }

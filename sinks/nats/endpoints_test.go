@@ -159,14 +159,17 @@ func TestSentCommandIsAnsweredByItsResult(t *testing.T) {
 			b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Mode: mode})
 			serve(t, b, func(ctx context.Context, c connector.Command) (connector.Result, error) {
 				// Of the sender's id, the result may hold a number's text, or the start.
-				result := connector.Result{Receipt: string(c.Body), Status: connector.StatusAcknowledged, CommandID: "mine"}
+				result, kind := connector.Result{Receipt: string(c.Body), Status: connector.StatusAcknowledged, CommandID: "mine"}, connector.TypeAcknowledged
+				if strings.Contains(string(c.Body), "command") {
+					result.Status, kind = connector.StatusDone, connector.TypeCommandDone
+				}
 				data, err := json.Marshal(result)
 				if err != nil {
 					return result, err
 				}
 				_, err = b.Publish(ctx, []connector.Event{{
-					ID: fmt.Sprintf("%s@%d", c.ID, c.Time.UnixNano()), Source: "pushover://device/a", Type: "net.pushover.emergency.acknowledged",
-					Data: data, Class: connector.ClassResult, Route: []string{"results", "acknowledged"},
+					ID: fmt.Sprintf("%s@%d", c.ID, c.Time.UnixNano()), Source: "pushover://device/a", Type: kind,
+					Data: data, Class: connector.ClassResult, Route: []string{"results", string(result.Status)},
 					Extensions: []connector.Extension{{Name: "causationid", Value: result.CommandID}},
 				}})
 				return result, err
@@ -176,11 +179,16 @@ func TestSentCommandIsAnsweredByItsResult(t *testing.T) {
 			for _, body := range []string{
 				receipt(1), receipt(2), `{"receipt":"` + receipt(3) + `","id":"mine"}`, `{"receipt":"` + receipt(4) + `","id":"mine"}`,
 				`{"receipt":"` + receipt(5) + `","id":17}`, `{"receipt":"` + receipt(6) + `","id":"` + strings.Repeat("i", 300) + `"}`,
+				`{"command":"status"}`, `{"command":"sync","id":"mine"}`,
 			} {
+				want := connector.StatusAcknowledged
+				if strings.Contains(body, "command") {
+					want = connector.StatusDone
+				}
 				group.Go(func() {
 					got, err := caller.SendCommand(within(t), []byte(body))
-					if err != nil || got.Receipt != body || got.Status != connector.StatusAcknowledged {
-						t.Errorf("SendCommand of %s: got %+v, %v", body, got, err)
+					if err != nil || got.Receipt != body || got.Status != want {
+						t.Errorf("SendCommand of %s: got %+v, %v, want status %s", body, got, err, want)
 					}
 				})
 			}

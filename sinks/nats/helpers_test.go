@@ -3,6 +3,7 @@ package nats_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -105,36 +106,49 @@ func client(t testing.TB, url string, options ...upstream.Option) (*upstream.Con
 // readAll reads the stream of messages from its first to its last.
 func readAll(t testing.TB, js jetstream.JetStream) []*jetstream.RawStreamMsg {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	var all []*jetstream.RawStreamMsg
+	var err error
+	eventually(t, "reading the stream, which a cluster may refuse while it elects a leader", func() bool {
+		all, err = tryReadAll(js)
+		if err != nil && !errors.Is(err, upstream.ErrNoResponders) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	return all
+}
+
+func tryReadAll(js jetstream.JetStream) ([]*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience/2)
 	defer cancel()
 	stream, err := js.Stream(ctx, "PUSHOVER")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	cons, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	var all []*jetstream.RawStreamMsg
 	for want := int(stream.CachedInfo().State.Msgs); len(all) < want; {
 		batch, err := cons.Fetch(min(500, want-len(all)), jetstream.FetchMaxWait(5*time.Second))
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		for m := range batch.Messages() {
 			meta, err := m.Metadata()
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			all = append(all, &jetstream.RawStreamMsg{
 				Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream,
 			})
 		}
 		if err := batch.Error(); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
-	return all
+	return all, nil
 }
 
 func stored(all []*jetstream.RawStreamMsg) []sinktest.Stored {
@@ -256,6 +270,14 @@ func (l *logBook) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// health is an account whose lines are in the book.
+func (l *logBook) health() *connector.Health {
+	return connector.NewHealth(l.logger(), nil, connector.PartCommands, connector.PartStore)
+}
+
+// count is how many of the lines say something.
+func (l *logBook) count(text string) int { return strings.Count(l.String(), text) }
 
 func (l *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 

@@ -9,20 +9,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// electionTime is how long a cluster may take to find a leader.
-	electionTime = time.Minute
+// lookInterval is how often the stream of messages is looked at while all is
+// well: it can be changed or deleted under a connection that stays.
+const lookInterval = 30 * time.Second
 
-	// restartTime is how long no server of a cluster may have JetStream, as
-	// while the only ones that have it restart.
-	restartTime = 20 * time.Second
-)
-
-// errClusterNotAvailable is the server's code for "JetStream system temporarily
-// unavailable", which nats.go has no name for.
-const errClusterNotAvailable jetstream.ErrorCode = 10008
-
-// ensureStreams makes what is missing of both streams and verifies what is
+// ensureStreams creates what is missing of both streams and verifies what is
 // there. It returns what is known of the stream of messages.
 func (b *Bus) ensureStreams(ctx context.Context) (*jetstream.StreamInfo, error) {
 	messages, control := b.needs()[0], b.needs()[1]
@@ -35,57 +26,70 @@ func (b *Bus) ensureStreams(ctx context.Context) (*jetstream.StreamInfo, error) 
 	return info, err
 }
 
-// awaitStream is ensureStream for a cluster that may have nobody to answer just
-// now, as after a restart of its servers: it asks again until the patience with
-// one cause after the other, or ctx, ends.
+// awaitStream is ensureStream for a cluster that may not be able to answer just
+// now, as after a restart of its servers: it asks again until ctx ends.
 func (b *Bus) awaitStream(ctx context.Context, need streamNeed) (*jetstream.StreamInfo, error) {
-	var since time.Time // of the cause
-	var limit time.Duration
 	for attempt := 1; ; attempt++ {
 		info, err := b.ensureStream(ctx, need)
-		if err == nil {
-			return info, nil
+		if err == nil || !b.leaderless(err) {
+			return info, err
 		}
-		if p := b.patience(err); p != limit {
-			since, limit = time.Now(), p
-		}
-		left := limit - time.Since(since)
-		if left <= 0 {
-			return nil, err
-		}
-		if attempt == 1 {
-			b.log.Info("nats jetstream does not answer yet", "error", err)
-		}
+		wait := backoff(attempt)
+		b.streams.Failed(b.classify(err), time.Now().Add(wait))
 		select {
-		case <-time.After(min(backoff(attempt), left)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, err
 		}
 	}
 }
 
-// patience is how long a request to the JetStream API is worth repeating that
-// failed with err: not at all unless it may have failed only because there was
-// no leader to answer it.
-func (b *Bus) patience(err error) time.Duration {
+// leaderless reports whether a request to the JetStream API may have failed only
+// because there was no leader to answer it.
+func (b *Bus) leaderless(err error) bool {
 	var api *jetstream.APIError
 	switch {
 	case b.link.denial("") != nil:
-		return 0
+		return false
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 		// A server on its own has no JetStream then. One in a cluster may
 		// speak for others that have.
-		if b.nc.ConnectedClusterName() == "" {
-			return 0
-		}
-		return restartTime
+		return b.nc.ConnectedClusterName() != ""
 	case errors.As(err, &api):
-		if api.ErrorCode != errClusterNotAvailable {
-			return 0
-		}
-		return electionTime
-	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return electionTime
+		return api.ErrorCode == codeClusterNotAvailable
 	}
-	return 0
+	return timedOut(err) || errors.Is(err, errNotConnected)
+}
+
+// watchStreams reports until ctx ends whether the stream of messages is there and
+// fits: at each new connection, and now and then. Of the control stream nothing
+// is asked: messages go on without it, and the commands have a report of their own.
+func (b *Bus) watchStreams(ctx context.Context) {
+	for failures := 0; ; {
+		wait := lookInterval
+		if failures > 0 {
+			wait = backoff(failures)
+		}
+		select {
+		case <-time.After(wait):
+		case <-b.link.session():
+		case <-ctx.Done():
+		}
+		if !b.link.await(ctx) {
+			return
+		}
+		asking, cancel := b.link.while(ctx)
+		_, err := b.ensureStream(asking, b.needs()[0])
+		lost := asking.Err() != nil
+		cancel()
+		switch {
+		case lost: // which is reported as such
+		case err != nil:
+			failures++
+			b.streams.Failed(b.classify(err), time.Now().Add(backoff(failures)))
+		default:
+			failures = 0
+			b.streams.OK()
+		}
+	}
 }

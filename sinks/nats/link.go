@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,41 +9,41 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 // errNotConnected says that the connection is down at the moment.
 var errNotConnected = errors.New("not connected to NATS")
 
 // A link is what is known about the connection: whether it is up, and if not,
-// why. It logs the first failure, each change of it, and the recovery.
+// why. It reports both to the health of the bus.
 type link struct {
-	cfg     Config
-	log     *slog.Logger
-	onState func(connected bool, reason string, err error)
+	log      *slog.Logger
+	activity *connector.Activity
+	remedy   string // for a server that is gone
 
-	mu       sync.Mutex
-	up       bool
-	opened   bool             // was up before: a failure is news, and so is a recovery
-	closed   bool             // for good, by us
-	lost     chan struct{}    // closed when the connection is lost
-	err      error            // why it is not up
-	logged   string           // the failure last logged
-	failures int              // attempts since it was lost
-	denied   map[string]error // subjects of this connection, by text
-	forbid   chan struct{}    // gets a token when a subject is denied
+	mu      sync.Mutex
+	up      bool
+	closed  bool               // for good, by us
+	ready   chan struct{}      // closed while the connection is up
+	lost    chan struct{}      // closed when the connection is lost
+	why     *connector.Failure // why it is not up
+	planned *connector.Failure // why we are about to end it ourselves
+	denied  map[string]error   // subjects of this connection, by text
+	forbid  chan struct{}      // gets a token when a subject is denied
 
 	conn atomic.Pointer[nats.Conn] // once it was made
 }
 
-func newLink(c Config, log *slog.Logger, onState func(bool, string, error)) *link {
-	if onState == nil {
-		onState = func(bool, string, error) {}
-	}
+func newLink(b *Bus) *link {
 	return &link{
-		cfg: c, log: log, onState: onState,
-		lost: make(chan struct{}), err: errNotConnected,
+		log: b.log, activity: b.opts.Health.Activity(connector.PartBus), remedy: b.cfg.serverRemedy(),
+		ready: make(chan struct{}), lost: make(chan struct{}),
+		why:    &connector.Failure{Reason: connector.ReasonStarting, Detail: "connecting to " + b.cfg.address()},
 		denied: map[string]error{}, forbid: make(chan struct{}, 1),
 	}
 }
@@ -53,7 +54,7 @@ func (l *link) state() error {
 	if l.up {
 		return nil
 	}
-	return l.err
+	return fmt.Errorf("%w: %w", errNotConnected, l.why)
 }
 
 // session returns a channel that is closed when the connection of this moment
@@ -62,6 +63,19 @@ func (l *link) session() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost
+}
+
+// await waits until the connection is up. It returns false if ctx ends before.
+func (l *link) await(ctx context.Context) bool {
+	l.mu.Lock()
+	ready := l.ready
+	l.mu.Unlock()
+	select {
+	case <-ready:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // while returns a context that ends with ctx, or when the connection of this
@@ -74,7 +88,7 @@ func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) 
 	watch.Go(func() {
 		select {
 		case <-lost:
-			cancel(errNotConnected)
+			cancel(cmp.Or(l.state(), errNotConnected))
 		case <-finished:
 		case <-during.Done():
 		}
@@ -88,14 +102,20 @@ func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) 
 
 func (l *link) connected() {
 	l.mu.Lock()
-	again, failures := l.opened, l.failures
-	l.up, l.opened, l.err, l.logged, l.failures = true, true, nil, "", 0
+	if !l.up && !l.closed {
+		close(l.ready)
+	}
+	l.up, l.planned = true, nil
 	clear(l.denied)
 	l.mu.Unlock()
-	if again {
-		l.log.Info("connection to nats restored", "url", l.cfg.address(), "attempts", failures+1)
-	}
-	l.onState(true, "connected", nil)
+	l.activity.OK()
+}
+
+// plan says why the connection is going to be ended by this side.
+func (l *link) plan(why *connector.Failure) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.planned = why
 }
 
 // disconnected is called once for each connection that is lost.
@@ -105,44 +125,33 @@ func (l *link) disconnected(err error) {
 		l.mu.Unlock()
 		return
 	}
-	l.up = false
+	if l.up {
+		l.ready = make(chan struct{})
+	}
+	why := l.planned
+	if why == nil {
+		why = &connector.Failure{Reason: connector.ReasonBusUnreachable, Detail: "the connection was lost", Remedy: l.remedy}
+		if err != nil {
+			why.Detail, why.Err = fmt.Sprintf("the connection was lost: %v", err), err
+		}
+	}
+	l.up, l.planned, l.why = false, nil, why
 	close(l.lost)
 	l.lost = make(chan struct{})
 	l.mu.Unlock()
-	if err == nil {
-		err = errors.New("closed by request")
-	}
-	l.trouble("disconnected", fmt.Errorf("%w: %w", errNotConnected, err))
+	l.activity.Failed(why, time.Now().Add(minReconnect))
 }
 
 // failed is called for each attempt to connect that failed.
-func (l *link) failed(err error) {
-	if err == nil || errors.Is(err, nats.ErrConnectionClosed) {
-		return
-	}
-	l.mu.Lock()
-	l.failures++
-	l.mu.Unlock()
-	reason := "unreachable"
-	if refused(err) {
-		reason = "refused"
-	}
-	l.trouble(reason, fmt.Errorf("%w: %w", errNotConnected, l.cfg.explain(err)))
-}
-
-func (l *link) trouble(reason string, err error) {
+func (l *link) failed(why *connector.Failure, next time.Time) {
 	l.mu.Lock()
 	if l.up || l.closed {
 		l.mu.Unlock()
 		return
 	}
-	news := l.logged != err.Error()
-	l.err, l.logged = err, err.Error()
+	l.why = why
 	l.mu.Unlock()
-	if news {
-		l.log.Warn("connection to nats is down", "reason", reason, "error", err, "url", l.cfg.address())
-		l.onState(false, reason, err)
-	}
+	l.activity.Failed(why, next)
 }
 
 func (l *link) close() {
@@ -151,24 +160,41 @@ func (l *link) close() {
 	if l.closed {
 		return
 	}
-	l.closed, l.up, l.err = true, false, fmt.Errorf("%w: closed", errNotConnected)
+	l.closed, l.up = true, false
+	l.why = &connector.Failure{Reason: connector.ReasonBusUnreachable, Detail: "closed"}
 	close(l.lost)
-	l.onState(false, "closed", nil)
+	l.activity.End()
 }
 
 // deny notes that the server forbade a subject; it says so in a message of its
 // own and leaves the request without an answer.
 func (l *link) deny(err error) {
+	text := err.Error()
 	l.mu.Lock()
-	_, known := l.denied[err.Error()]
-	l.denied[err.Error()] = err
+	_, known := l.denied[text]
+	l.denied[text] = denialOf(err)
 	l.mu.Unlock()
 	if !known {
-		l.log.Warn("nats denied a subject", "error", err)
+		l.log.Warn("subject denied", "error", err)
 	}
 	select {
 	case l.forbid <- struct{}{}:
 	default:
+	}
+}
+
+// denialOf names the permission that is missing.
+func denialOf(err error) error {
+	action, subject := "publish to", ""
+	if strings.Contains(err.Error(), "Subscription") {
+		action = "subscribe to"
+	}
+	if _, quoted, ok := strings.Cut(err.Error(), `"`); ok {
+		subject, _, _ = strings.Cut(quoted, `"`)
+	}
+	return &connector.Failure{
+		Reason: connector.ReasonBusAuth, Detail: err.Error(), Err: err,
+		Remedy: fmt.Sprintf("permit this user to %s %s", action, subject),
 	}
 }
 

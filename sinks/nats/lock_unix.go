@@ -31,5 +31,5 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// writable checks that this user may make files in a directory.
+// writable checks that this user can create files in a directory.
 func writable(dir string) error { return unix.Access(dir, unix.W_OK|unix.X_OK) }

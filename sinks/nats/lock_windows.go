@@ -29,6 +29,6 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// writable takes every directory for one in which this user may make files: only
+// writable takes every directory for one in which this user can create files: only
 // the attempt would tell.
 func writable(string) error { return nil }

@@ -30,7 +30,7 @@ func (b *Bus) tlsOptions() ([]nats.Option, error) {
 	return all, nil
 }
 
-func (b *Bus) loginOptions() ([]nats.Option, error) {
+func (b *Bus) loginOptions(d *dialer) ([]nats.Option, error) {
 	c := b.cfg
 	token, password, err := c.secrets()
 	if err != nil {
@@ -71,7 +71,7 @@ func (b *Bus) loginOptions() ([]nats.Option, error) {
 			return c.User, reread(func(_, p string) string { return p })
 		})
 	}
-	options := []nats.Option{b.reconnectDelay(delay)}
+	options := []nats.Option{b.reconnectDelay(d, delay)}
 	if login != nil {
 		options = append(options, login)
 	}

@@ -25,7 +25,7 @@ func (b *Bus) encode(e connector.Event) (*nats.Msg, error) {
 	}
 	for _, token := range e.Route {
 		if !validToken(token) {
-			return nil, fmt.Errorf("%w: route %q is no subject", connector.ErrRejected, e.Route)
+			return nil, fmt.Errorf("%w: route %q is not a subject", connector.ErrRejected, e.Route)
 		}
 	}
 	headers, body, err := e.Encode(b.opts.Mode, connector.BindingNATS)
@@ -44,6 +44,7 @@ func (b *Bus) encode(e connector.Event) (*nats.Msg, error) {
 type ack struct {
 	round     uint64
 	index     int
+	sequence  uint64 // in the stream
 	duplicate bool
 	err       error
 }
@@ -72,16 +73,16 @@ func (p *publisher) receive(m *nats.Msg) {
 	if err1 != nil || err2 != nil || a.round != p.round.Load() {
 		return
 	}
-	a.duplicate, a.err = p.decode(m)
+	a.sequence, a.duplicate, a.err = p.decode(m)
 	select {
 	case p.acks <- a:
 	default:
 	}
 }
 
-func (p *publisher) decode(m *nats.Msg) (duplicate bool, err error) {
+func (p *publisher) decode(m *nats.Msg) (sequence uint64, duplicate bool, err error) {
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		return false, fmt.Errorf("no stream takes the subject: %w", jetstream.ErrNoStreamResponse)
+		return 0, false, fmt.Errorf("no stream takes the subject: %w", jetstream.ErrNoStreamResponse)
 	}
 	var answer struct {
 		Stream    string              `json:"stream"`
@@ -90,26 +91,18 @@ func (p *publisher) decode(m *nats.Msg) (duplicate bool, err error) {
 		Error     *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return false, fmt.Errorf("decode confirmation: %w", err)
+		return 0, false, fmt.Errorf("decode confirmation: %w", err)
 	}
 	switch {
 	case answer.Error != nil:
-		return false, answer.Error
+		return 0, false, answer.Error
 	case answer.Stream != p.bus.cfg.Stream:
-		return false, fmt.Errorf("subject is taken by stream %q, not by %s; name it in NATS_STREAM", answer.Stream, p.bus.cfg.Stream)
+		return 0, false, misconfigured(nil, "name it in NATS_STREAM", "the subject is taken by stream %q, not by %s", answer.Stream, p.bus.cfg.Stream)
 	case answer.Seq == 0:
-		return false, errors.New("confirmation without a sequence")
+		return 0, false, errors.New("confirmation without a sequence")
 	}
-	return answer.Duplicate, nil
+	return answer.Seq, answer.Duplicate, nil
 }
-
-// Error codes of the server (server/errors.json of nats-server 2.15.2).
-const (
-	codeWrongLastMsgID   jetstream.ErrorCode = 10070
-	codeMessageTooLarge  jetstream.ErrorCode = 10054
-	codeHeaderTooLarge   jetstream.ErrorCode = 10097
-	codeDuplicateStaging jetstream.ErrorCode = 10158
-)
 
 // cause says what the server's error means for the run. A chained message that
 // is too large may be so for its link only.

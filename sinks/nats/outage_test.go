@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,13 +20,13 @@ func TestOpenWaitsForAServerThatComesLater(t *testing.T) {
 	opened := make(chan *nats.Bus, 1)
 	book := &logBook{}
 	go func() {
-		b, err := nats.Open(within(t), nats.Config{URL: "nats://" + addr}, nats.Options{Logger: book.logger()})
+		b, err := nats.Open(within(t), nats.Config{URL: "nats://" + addr}, nats.Options{Health: book.health()})
 		if err != nil {
 			t.Errorf("Open: %v", err)
 		}
 		opened <- b
 	}()
-	eventually(t, "the first failure is logged", func() bool { return strings.Contains(book.String(), "connection to nats is down") })
+	eventually(t, "the first failure is logged", func() bool { return book.count("bus failed, retrying") > 0 })
 	startServer(t, func(o *natsserver.Options) {
 		o.Host = "127.0.0.1"
 		o.Port = portOf(t, addr)
@@ -37,8 +36,8 @@ func TestOpenWaitsForAServerThatComesLater(t *testing.T) {
 		return
 	}
 	defer closeBus(t, b)
-	if n := strings.Count(book.String(), "connection to nats is down"); n != 1 {
-		t.Errorf("%d warnings, want one:\n%s", n, book.String())
+	if failed, recovered := book.count("bus failed, retrying"), book.count("bus recovered"); failed != 1 || recovered != 1 {
+		t.Errorf("%d failures and %d recoveries, want one of each:\n%s", failed, recovered, book.String())
 	}
 	if n, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 1)); n != 1 || err != nil {
 		t.Errorf("Publish: got %d, %v, want 1", n, err)
@@ -54,40 +53,48 @@ func TestOpenEndsWithTheContextAndNamesTheURL(t *testing.T) {
 	}
 }
 
-func TestStateIsReportedAndLoggedOncePerChange(t *testing.T) {
+func TestOutageIsReportedWithItsReasonAndSoIsItsEnd(t *testing.T) {
 	srv := startServer(t, nil)
 	p := startProxy(t, srv.Addr().String())
-	var mu sync.Mutex
-	var states []string
 	book := &logBook{}
-	b := open(t, nats.Config{URL: p.url()}, nats.Options{Logger: book.logger(), OnState: func(up bool, reason string, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if up != (err == nil && reason == "connected") && reason != "closed" {
-			t.Errorf("state %v with reason %q and error %v", up, reason, err)
-		}
-		states = append(states, reason)
-	}})
+	b := open(t, nats.Config{URL: p.url()}, nats.Options{Health: book.health()})
+	if book.String() != "" {
+		t.Errorf("opening at the first attempt is logged:\n%s", book)
+	}
 	p.Stop()
 	eventually(t, "the server is unreachable", func() bool {
 		err := b.Connected()
 		return err != nil && strings.Contains(err.Error(), "refused")
 	})
-	if n, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 1)); n != 0 || err == nil {
-		t.Errorf("Publish while down: got %d, %v, want an error", n, err)
+	n, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 1))
+	if n != 0 {
+		t.Errorf("Publish while down: got %d, want 0", n)
 	}
+	wantFailure(t, err, connector.ReasonBusUnreachable, "connection refused", "NATS_URL")
+	_, err = b.Holds(t.Context(), sinktest.Messages("a", 1, 1))
+	wantFailure(t, err, connector.ReasonBusUnreachable, "connection refused")
 	p.up()
-	eventually(t, "the connection is back", func() bool { return b.Connected() == nil })
+	eventually(t, "the recovery is reported", func() bool { return book.count("bus recovered") == 1 })
 	if n, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 1)); n != 1 || err != nil {
 		t.Errorf("Publish: got %d, %v, want 1", n, err)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if got := strings.Join(states, " "); got != "connected disconnected unreachable connected" {
-		t.Errorf("states: got %q", got)
+	if got := book.count("bus failed, retrying"); got != 1 {
+		t.Errorf("%d lines about the failure, want one, since all attempts fail alike:\n%s", got, book)
 	}
-	if got := strings.Count(book.String(), "level=WARN"); got != 2 {
-		t.Errorf("%d warnings, want one for each change:\n%s", got, book.String())
+}
+
+// wantFailure checks that an error has a class, and what it tells a person.
+func wantFailure(t *testing.T, err error, reason connector.Reason, wants ...string) {
+	t.Helper()
+	var f *connector.Failure
+	if !errors.As(err, &f) || f.Reason != reason {
+		t.Errorf("got %v with %+v, want a failure of class %s", err, f, reason)
+		return
+	}
+	for _, want := range wants {
+		if !strings.Contains(f.Detail+"; "+f.Remedy, want) {
+			t.Errorf("got detail %q with remedy %q, want them to say %q", f.Detail, f.Remedy, want)
+		}
 	}
 }
 
@@ -107,6 +114,12 @@ func TestSilentServerEndsPublishAndLosesNothing(t *testing.T) {
 	if n != 0 || err == nil || errors.Is(err, connector.ErrRejected) {
 		t.Fatalf("Publish to a silent server: got %d, %v, want 0 and a plain error", n, err)
 	}
+	const hung = "no confirmation from stream PUSHOVER for"
+	wantFailure(t, err, connector.ReasonTimeout, hung)
+	eventually(t, "the connection is said to be down since the server does not answer", func() bool {
+		err := b.Connected()
+		return err != nil && (strings.Contains(err.Error(), hung) || strings.Contains(err.Error(), "does not answer"))
+	})
 	if err := p.Toxics.RemoveToxic(context.Background(), "mute"); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +156,7 @@ func TestFullStreamKeepsEventsBackInOrder(t *testing.T) {
 	if n != 7 || err == nil || errors.Is(err, connector.ErrRejected) {
 		t.Fatalf("Publish to a full stream: got %d, %v, want 7 and a plain error", n, err)
 	}
+	wantFailure(t, err, connector.ReasonBusFull, "maximum messages exceeded", "nats stream edit PUSHOVER")
 	config.MaxMsgs = -1
 	if _, err := js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
@@ -200,6 +214,7 @@ func TestForbiddenSubjectIsNamedAndNothingAfterItIsStored(t *testing.T) {
 	if n != 1 || err == nil || !strings.Contains(err.Error(), "pushover.messages.normal.app-2") {
 		t.Errorf("Publish: got %d, %v, want 1 and the forbidden subject named", n, err)
 	}
+	wantFailure(t, err, connector.ReasonBusAuth, "permit this user to publish to pushover.messages.normal.app-2")
 	wantIDs(t, readAll(t, js), "a", 1, 1)
 	found := false
 	for _, c := range b.Checks(t.Context()) {

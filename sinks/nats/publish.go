@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,12 +102,15 @@ func (b *Bus) Publish(ctx context.Context, events []connector.Event) (confirmed 
 			err = fmt.Errorf("%w: %w", end, err)
 		}
 	}
-	return confirmed, fmt.Errorf("publish %s: %w", events[confirmed].ID, err)
+	return confirmed, fmt.Errorf("publish %s: %w", events[confirmed].ID, b.classify(err))
 }
 
 func (p *publisher) publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
+	}
+	if f := p.bus.server.trouble(); f != nil {
+		return 0, f
 	}
 	if err := p.bus.Connected(); err != nil {
 		return 0, err
@@ -115,9 +119,9 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 	defer cancel()
 	if p.session != p.bus.link.session() {
 		// Of the control stream nothing is asked: messages go on without it.
-		info, err := p.bus.awaitStream(asking, p.bus.needs()[0])
+		info, err := p.bus.ensureStream(asking, p.bus.needs()[0])
 		if err != nil {
-			return 0, err
+			return 0, cmp.Or(ended(asking), err)
 		}
 		p.learn(info)
 	}
@@ -127,14 +131,14 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 			p.bus.opts.OnDuplicate(duplicates)
 		}
 	}()
-	var stored map[string]bool // of events, according to the stream's tail
-	var until time.Time        // the window covers what happens until then
+	var stored map[string]uint64 // sequences of events that the stream's tail holds
+	var until time.Time          // the window covers what happens until then
 	for confirmed < len(events) {
 		rest := events[confirmed:]
 		if p.window < Retention && p.readable && !time.Now().Before(until) {
 			until = time.Now().Add(p.window / 2)
 			if stored, err = p.bus.find(asking, rest); err != nil {
-				return confirmed, fmt.Errorf("read back the tail of stream %s: %w; permit it, or give the stream a duplicate window of 21 days", p.bus.cfg.Stream, err)
+				return confirmed, fmt.Errorf("read back the end of stream %s: %w; permit it, or give the stream a duplicate window of 21 days", p.bus.cfg.Stream, p.bus.classify(cmp.Or(ended(asking), err)))
 			}
 			// Looking may take longer than a very short window lasts.
 			if least := time.Now().Add(p.window / 4); until.Before(least) {
@@ -142,6 +146,9 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 			}
 		}
 		if n := leading(rest, stored, true); n > 0 {
+			for _, e := range rest[:n] {
+				p.tell(e, stored[e.DedupKey()])
+			}
 			confirmed, duplicates = confirmed+n, duplicates+n
 			continue
 		}
@@ -160,10 +167,17 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 	return confirmed, nil
 }
 
-// leading counts the events at the start that are in the set, or that are not.
-func leading(events []connector.Event, set map[string]bool, in bool) int {
+// tell says where a confirmed event is.
+func (p *publisher) tell(e connector.Event, sequence uint64) {
+	if e.Stored != nil {
+		e.Stored(placeOf(p.bus.cfg.Stream, sequence))
+	}
+}
+
+// leading counts the events at the start that have a sequence, or that have none.
+func leading(events []connector.Event, sequences map[string]uint64, have bool) int {
 	for i, e := range events {
-		if set[e.DedupKey()] != in {
+		if (sequences[e.DedupKey()] != 0) != have {
 			return i
 		}
 	}
@@ -188,17 +202,17 @@ func (p *publisher) send(e connector.Event, after string, round uint64, index in
 	case errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrBadHeaderMsg):
 		return fmt.Errorf("%w: subject %q: %w", connector.ErrRejected, msg.Subject, err)
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
-		return errNotConnected
+		return p.bus.lost()
 	}
 	return err
 }
 
-// probe reconnects if the server does not answer a ping any more.
-func (b *Bus) probe() {
-	if b.nc.FlushTimeout(2*time.Second) == nil {
-		return
-	}
-	if err := b.nc.ForceReconnect(); err != nil {
-		b.log.Warn("cannot reconnect to nats", "error", err)
+// lost says why there is no connection, or that it has only just been lost.
+func (b *Bus) lost() error { return cmp.Or(b.Connected(), errNotConnected) }
+
+// probe reconnects if the server does not answer a ping any more either.
+func (b *Bus) probe(why *connector.Failure) {
+	if b.nc.FlushTimeout(2*time.Second) != nil {
+		b.reconnect(why)
 	}
 }

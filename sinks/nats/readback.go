@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,14 +39,14 @@ func (b *Bus) Holds(ctx context.Context, events []connector.Event) (held int, er
 	defer cancel()
 	found, err := b.find(asking, events)
 	if err != nil {
-		return 0, fmt.Errorf("read back events: %w", err)
+		return 0, fmt.Errorf("read back events: %w", b.classify(cmp.Or(ended(asking), err)))
 	}
 	return leading(events, found, true), nil
 }
 
 // A search is for the keys of some events in the stream's tail.
 type search struct {
-	wanted map[string]bool   // by key; true once found
+	wanted map[string]uint64 // sequences by key; 0 until found
 	oldest map[string]uint64 // lowest message id wanted, by source
 	open   int               // keys not found yet
 	others bool              // there are events without an order to stop at
@@ -56,9 +54,9 @@ type search struct {
 }
 
 func newSearch(events []connector.Event) *search {
-	s := &search{wanted: map[string]bool{}, oldest: map[string]uint64{}, passed: map[string]bool{}}
+	s := &search{wanted: map[string]uint64{}, oldest: map[string]uint64{}, passed: map[string]bool{}}
 	for _, e := range events {
-		s.wanted[e.DedupKey()] = false
+		s.wanted[e.DedupKey()] = 0
 		id, err := strconv.ParseUint(e.ID, 10, 64)
 		if err != nil || e.Class != connector.ClassMessage {
 			s.others = true
@@ -73,9 +71,9 @@ func newSearch(events []connector.Event) *search {
 }
 
 // see notes a message of the stream by its id.
-func (s *search) see(key string) {
-	if found, ok := s.wanted[key]; ok && !found {
-		s.wanted[key] = true
+func (s *search) see(key string, sequence uint64) {
+	if found, ok := s.wanted[key]; ok && found == 0 {
+		s.wanted[key] = sequence
 		s.open--
 	}
 	hash := strings.LastIndexByte(key, '#')
@@ -98,19 +96,20 @@ func (s *search) done() bool {
 	return s.open == 0 || !s.others && len(s.passed) == len(s.oldest)
 }
 
-// find returns which of the events the stream holds, by key.
-func (b *Bus) find(ctx context.Context, events []connector.Event) (map[string]bool, error) {
+// find returns the sequences of the events that the stream holds, by key, and 0
+// for the others.
+func (b *Bus) find(ctx context.Context, events []connector.Event) (map[string]uint64, error) {
 	s := newSearch(events)
 	filters := []string{b.cfg.SubjectPrefix + ".messages.>"}
 	if s.others {
 		filters = append(filters, b.cfg.SubjectPrefix+".results.>", b.cfg.SubjectPrefix+".deadletter")
 	} else {
-		key, err := b.lastKey(ctx, filters[0])
+		key, sequence, err := b.lastKey(ctx, filters[0])
 		if err != nil {
 			return nil, err
 		}
 		if key != "" {
-			s.see(key)
+			s.see(key, sequence)
 		}
 		if key == "" || s.done() {
 			return s.wanted, nil
@@ -139,117 +138,53 @@ func (b *Bus) find(ctx context.Context, events []connector.Event) (map[string]bo
 	return s.wanted, nil
 }
 
-// scan calls see with the id of each message from sequence start to before end.
-func (b *Bus) scan(ctx context.Context, filters []string, start, end uint64, see func(string)) error {
-	making, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	cons, err := b.js.CreateConsumer(making, b.cfg.Stream, jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       start,
-		FilterSubjects:    filters,
-		AckPolicy:         jetstream.AckNonePolicy,
-		HeadersOnly:       true,
-		MemoryStorage:     true,
-		Replicas:          1,
-		InactiveThreshold: 30 * time.Second,
+// scan calls see with the id and the sequence of each message from sequence start
+// to before end.
+func (b *Bus) scan(ctx context.Context, filters []string, start, end uint64, see func(key string, sequence uint64)) error {
+	s := stretch{filters: filters, start: start, end: end, headers: true, batch: scanBatch}
+	return b.walk(ctx, s, func(m jetstream.Msg, at *jetstream.MsgMetadata) error {
+		see(m.Headers().Get(jetstream.MsgIDHeader), at.Sequence.Stream)
+		return nil
 	})
-	if err != nil {
-		return b.apiError(err)
-	}
-	info := cons.CachedInfo()
-	defer func() {
-		// It would end by itself, but until then counts against limits.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		if err := b.js.DeleteConsumer(ctx, b.cfg.Stream, info.Name); err != nil {
-			b.log.Debug("nats consumer not deleted", "consumer", info.Name, "error", err)
-		}
-	}()
-	for pending := info.NumPending; pending > 0; {
-		pending, err = fetch(ctx, cons, int(min(pending, scanBatch)), end, see)
-		if err != nil {
-			return cmp.Or(ended(ctx), err)
-		}
-	}
-	return nil
 }
 
-// fetch reads up to want messages and returns how many are left before end, or
-// more.
-func fetch(ctx context.Context, cons jetstream.Consumer, want int, end uint64, see func(string)) (pending uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	batch, err := cons.Fetch(want, jetstream.FetchContext(ctx))
-	if err != nil {
-		return 0, err
-	}
-	got := 0
-	for msg := range batch.Messages() {
-		got++
-		meta, err := msg.Metadata()
-		if err != nil {
-			return 0, err
-		}
-		if meta.Sequence.Stream >= end {
-			return 0, nil
-		}
-		pending = meta.NumPending
-		see(msg.Headers().Get(jetstream.MsgIDHeader))
-	}
-	if err := batch.Error(); err != nil {
-		return 0, err
-	}
-	if got == 0 {
-		return 0, errors.New("the stream sent nothing though it has messages")
-	}
-	return pending, nil
-}
-
-// ended returns why ctx ended, or is about to: a deadline may have passed before
-// its timer noticed.
-func ended(ctx context.Context) error {
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return context.DeadlineExceeded
-	}
-	return context.Cause(ctx)
-}
-
-// lastKey returns the id of the newest message under filter, "" if there is
-// none. It asks the stream's leader, since a replica may lag behind.
-func (b *Bus) lastKey(ctx context.Context, filter string) (string, error) {
+// lastKey returns the id and the sequence of the newest message under filter, ""
+// if there is none. It asks the stream's leader, since a replica may lag behind.
+func (b *Bus) lastKey(ctx context.Context, filter string) (key string, sequence uint64, err error) {
 	request, err := json.Marshal(map[string]string{"last_by_subj": filter})
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+b.cfg.Stream, request)
 	if err != nil {
-		return "", b.apiError(err)
+		return "", 0, b.apiError(err)
 	}
 	var found struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Header []byte `json:"hdrs"`
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &found); err != nil {
-		return "", fmt.Errorf("decode the last message: %w", err)
+		return "", 0, fmt.Errorf("decode the last message: %w", err)
 	}
 	switch {
 	case found.Error != nil && found.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return "", nil
+		return "", 0, nil
 	case found.Error != nil:
-		return "", found.Error
+		return "", 0, found.Error
 	case len(found.Message.Header) == 0:
-		return "-", nil // somebody else's, without an id
+		return "-", found.Message.Sequence, nil // of another program, without an id
 	}
 	header, err := nats.DecodeHeadersMsg(found.Message.Header)
 	if err != nil {
-		return "", fmt.Errorf("decode the last message: %w", err)
+		return "", 0, fmt.Errorf("decode the last message: %w", err)
 	}
 	if key := header.Get(jetstream.MsgIDHeader); key != "" {
-		return key, nil
+		return key, found.Message.Sequence, nil
 	}
-	return "-", nil
+	return "-", found.Message.Sequence, nil
 }

@@ -2,12 +2,9 @@ package nats
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -16,8 +13,8 @@ import (
 )
 
 // Request asks a running connector's endpoint and returns the answer. An answer
-// that is an error comes as a *[connector.RequestError], one that nobody gives as
-// one with code 503.
+// that is an error comes as a *[connector.RequestError], and so does the lack of
+// one, with code 503.
 func (b *Bus) Request(ctx context.Context, endpoint string, body []byte) ([]byte, error) {
 	subject := b.cfg.SubjectPrefix + ".rpc." + endpoint
 	answer, err := b.nc.RequestWithContext(ctx, subject, body)
@@ -28,7 +25,7 @@ func (b *Bus) Request(ctx context.Context, endpoint string, body []byte) ([]byte
 		if denial := b.link.denial(subject); denial != nil {
 			err = fmt.Errorf("%w: %w", err, denial)
 		}
-		return nil, fmt.Errorf("request %s: %w", subject, err)
+		return nil, fmt.Errorf("request %s: %w", subject, b.classify(err))
 	}
 	if description := answer.Header.Get(micro.ErrorHeader); description != "" || answer.Header.Get(micro.ErrorCodeHeader) != "" {
 		code, err := strconv.Atoi(answer.Header.Get(micro.ErrorCodeHeader))
@@ -46,6 +43,7 @@ func (b *Bus) Request(ctx context.Context, endpoint string, body []byte) ([]byte
 
 // SendCommand puts a command on the control stream and waits until ctx ends for
 // its result. A command once sent is carried out whether or not anybody waits.
+// Any command will do, see [connector.Command].
 func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, error) {
 	results := make(chan *nats.Msg, 1024)
 	sub, err := b.nc.ChanSubscribe(b.cfg.SubjectPrefix+".results.>", results)
@@ -61,13 +59,17 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 		if denial := b.link.denial(b.controlSubject()); denial != nil {
 			err = fmt.Errorf("%w: %w", err, denial)
 		}
-		return connector.Result{}, fmt.Errorf("send command to %s: %w", b.controlSubject(), err)
+		return connector.Result{}, fmt.Errorf("send command to %s: %w", b.controlSubject(), b.classify(err))
 	}
-	id := fmt.Sprintf("%s#%d", ack.Stream, ack.Sequence)
+	id := placeOf(ack.Stream, ack.Sequence)
 	for {
 		select {
 		case m := <-results:
-			if result, ok := resultOf(m, id); ok {
+			event, err := connector.BindingNATS.Decode(m.Header.Get, m.Data)
+			if err != nil {
+				continue // not an event
+			}
+			if result, ok := connector.ResultOf(event, id); ok {
 				return result, nil
 			}
 		case <-ctx.Done():
@@ -78,24 +80,4 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 			return connector.Result{}, err
 		}
 	}
-}
-
-// resultOf decodes a result event, in either content mode, if it is that of the
-// command with the bus's id: the event's own id starts with it. The sender's id
-// tells nothing, since others may use the same.
-func resultOf(m *nats.Msg, command string) (connector.Result, bool) {
-	var event struct {
-		ID   string           `json:"id"`
-		Data connector.Result `json:"data"`
-	}
-	if m.Header.Get("ce-specversion") != "" {
-		id, err := url.PathUnescape(m.Header.Get("ce-id"))
-		if err != nil || json.Unmarshal(m.Data, &event.Data) != nil {
-			return connector.Result{}, false
-		}
-		event.ID = id
-	} else if json.Unmarshal(m.Data, &event) != nil {
-		return connector.Result{}, false
-	}
-	return event.Data, event.ID == command || strings.HasPrefix(event.ID, command+"@")
 }

@@ -8,12 +8,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 // maxPayload is what the embedded server takes in one message: room for an
@@ -27,16 +30,30 @@ const listenTimeout = 30 * time.Second
 // errNoStore says that there is no place for the embedded server's streams.
 var errNoStore = errors.New("DATA_DIR: is needed for the embedded NATS server")
 
+// embeddedName is what the embedded server calls itself. Clients tell by it that
+// each write is synced.
+const embeddedName = "pushover-connector-embedded"
+
 // An embedded is a NATS server inside this process, with JetStream on disk. It
 // syncs every write to the disk before it confirms it.
 type embedded struct {
-	srv  *natsserver.Server
-	lock *os.File
+	dir      string
+	options  natsserver.Options
+	lock     *os.File
+	log      *serverLog
+	activity *connector.Activity
+	failed   chan struct{} // gets a token when the store fails
+
+	mu      sync.Mutex
+	srv     *natsserver.Server // nil while it is restarted
+	address string             // for clients
+	failure *connector.Failure // of the store
+	closed  bool               // or will be, by the goroutine that starts it
 }
 
-// startEmbedded starts a server on c.Listen that keeps its streams under dir.
-// The directory is locked: two servers on one store would destroy it.
-func startEmbedded(ctx context.Context, c Config, dir string, log *slog.Logger) (*embedded, error) {
+// startEmbedded starts a server on c.Listen that keeps its streams under
+// o.StoreDir. The directory is locked: two servers on one store would destroy it.
+func startEmbedded(ctx context.Context, c Config, o Options, log *slog.Logger) (*embedded, error) {
 	host, portText, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("NATS_LISTEN: %w", err)
@@ -55,58 +72,124 @@ func startEmbedded(ctx context.Context, c Config, dir string, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(o.StoreDir, 0o700); err != nil {
 		return nil, fmt.Errorf("DATA_DIR: create the store of the embedded NATS server: %w", err)
 	}
-	lock, err := lockStore(dir)
+	lock, err := lockStore(o.StoreDir)
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{lock: lock}
-	srv, err := natsserver.NewServer(&natsserver.Options{
-		ServerName:    "pushover-connector",
-		Host:          host,
-		Port:          port,
-		Username:      c.User,
-		Password:      password,
-		Authorization: token,
-		JetStream:     true,
-		StoreDir:      dir,
-		SyncAlways:    true,
-		MaxPayload:    maxPayload,
-		NoSigs:        true,
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("configure the embedded NATS server: %w", err), e.lock.Close())
+	e := &embedded{
+		dir: o.StoreDir, lock: lock, activity: o.Health.Activity(connector.PartStore), failed: make(chan struct{}, 1),
+		options: natsserver.Options{
+			ServerName:    embeddedName,
+			Host:          host,
+			Port:          port,
+			Username:      c.User,
+			Password:      password,
+			Authorization: token,
+			JetStream:     true,
+			StoreDir:      o.StoreDir,
+			SyncAlways:    true,
+			MaxPayload:    maxPayload,
+			NoSigs:        true,
+		},
 	}
-	logged := &serverLog{log: log}
-	srv.SetLoggerV2(logged, false, false, false)
-	e.srv = srv
-	ready := make(chan bool)
-	go e.start(ctx, ready)
-	select {
-	case <-ctx.Done():
-		return nil, fmt.Errorf("start the embedded NATS server on the store in %s: %w", dir, ctx.Err())
-	case ok := <-ready:
-		if !ok {
-			err := fmt.Errorf("embedded NATS server did not start on %s with its store in %s: %s", c.Listen, dir, logged.lastFailure())
-			return nil, errors.Join(err, e.close())
+	e.log = &serverLog{log: log, storeFailed: func(text string) { e.fail(connector.ReasonUnexpected, text) }}
+	if err := e.start(ctx); err != nil {
+		e.activity.End()
+		if ctx.Err() == nil {
+			err = errors.Join(err, e.close())
 		}
-		return e, nil
+		return nil, err
 	}
+	e.activity.OK()
+	return e, nil
 }
 
-// start says whether the server is ready. Recovering a large store takes long
-// and cannot be interrupted: if ctx has ended meanwhile, nobody waits any more,
-// and the server is stopped here.
-func (e *embedded) start(ctx context.Context, ready chan<- bool) {
-	e.srv.Start()
-	ok := e.srv.JetStreamEnabled() && e.srv.ReadyForConnections(listenTimeout)
-	select {
-	case ready <- ok:
-	case <-ctx.Done():
-		_ = e.close() // only the file of the lock, which ends with it either way
+// start starts the server on the store. Recovering a large store takes long and
+// cannot be interrupted: if ctx ends meanwhile, start returns, and the server is
+// closed once it has started.
+func (e *embedded) start(ctx context.Context) error {
+	options := e.options // the server changes it
+	srv, err := natsserver.NewServer(&options)
+	if err != nil {
+		return fmt.Errorf("configure the embedded NATS server: %w", err)
 	}
+	srv.SetLoggerV2(e.log, false, false, false)
+	ready := make(chan bool)
+	go func() {
+		srv.Start()
+		ok := srv.JetStreamEnabled() && srv.ReadyForConnections(listenTimeout)
+		select {
+		case ready <- ok:
+		case <-ctx.Done():
+			stop(srv)
+			_ = e.lock.Close() // it ends with the process either way
+		}
+	}()
+	select {
+	case <-ctx.Done():
+		e.mu.Lock()
+		e.closed = true
+		e.mu.Unlock()
+		return fmt.Errorf("start the embedded NATS server on the store in %s: %w", e.dir, ctx.Err())
+	case ok := <-ready:
+		if !ok {
+			stop(srv)
+			return fmt.Errorf("the embedded NATS server did not start on %s with its store in %s: %s",
+				net.JoinHostPort(options.Host, strconv.Itoa(options.Port)), e.dir, e.log.lastFailure())
+		}
+	}
+	if addr, ok := srv.Addr().(*net.TCPAddr); ok {
+		e.options.Port = addr.Port // the same when it is started again
+	}
+	address := srv.ClientURL()
+	e.mu.Lock() // and under it no call to the server, which may be calling fail
+	defer e.mu.Unlock()
+	e.srv, e.address = srv, address
+	return nil
+}
+
+// stop stops a server and waits until it is stopped.
+func stop(srv *natsserver.Server) {
+	srv.Shutdown()
+	srv.WaitForShutdown()
+}
+
+// InProcessConn implements [nats.InProcessConnProvider] for whichever server runs
+// at the moment.
+func (e *embedded) InProcessConn() (net.Conn, error) {
+	e.mu.Lock()
+	srv := e.srv
+	e.mu.Unlock()
+	if srv == nil {
+		return nil, errors.New("the embedded server is not running")
+	}
+	return srv.InProcessConn()
+}
+
+func (e *embedded) url() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.address
+}
+
+// close stops the server, waits until it is stopped, and releases the store. A
+// second call does nothing.
+func (e *embedded) close() error {
+	e.activity.End()
+	e.mu.Lock()
+	srv, closed := e.srv, e.closed
+	e.srv, e.closed = nil, true
+	e.mu.Unlock()
+	if closed {
+		return nil
+	}
+	if srv != nil {
+		stop(srv)
+	}
+	return e.lock.Close()
 }
 
 func lockPath(dir string) string { return filepath.Join(dir, "lock") }
@@ -121,13 +204,6 @@ func lockStore(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("DATA_DIR: lock the store of the embedded NATS server: %w", err)
 	}
 	return lock, nil
-}
-
-// close stops the server, waits until it is stopped, and releases the store.
-func (e *embedded) close() error {
-	e.srv.Shutdown()
-	e.srv.WaitForShutdown()
-	return e.lock.Close()
 }
 
 // portFree fails, naming the variable, if the address cannot be listened on.
@@ -166,13 +242,20 @@ func readSecret(variable, path string) (string, error) {
 }
 
 // serverLog passes on what the embedded server logs: notices as debug, since
-// they speak of the server's own start and stop.
+// they speak of the server's own start and stop, and what concerns the store too,
+// since it is reported as its health.
 type serverLog struct {
-	log *slog.Logger
+	log         *slog.Logger
+	storeFailed func(text string)
 
 	mu   sync.Mutex
 	last string // the last error, for one that keeps the server from starting
 }
+
+// storeErrors are parts of the texts with which the server logs that its store
+// cannot be written. For a file system error it has no other sign: the publisher
+// gets no answer.
+var storeErrors = []string{"ritical write error", "failed to store a msg", "no space left on device", "disabling JetStream", "will be DISABLED"}
 
 func (l *serverLog) write(level slog.Level, format string, v []any) {
 	text := fmt.Sprintf(format, v...)
@@ -181,14 +264,11 @@ func (l *serverLog) write(level slog.Level, format string, v []any) {
 		l.last = text
 		l.mu.Unlock()
 	}
-	switch {
-	case level >= slog.LevelError:
-		l.log.Error("embedded nats server", "text", text)
-	case level >= slog.LevelWarn:
-		l.log.Warn("embedded nats server", "text", text)
-	default:
-		l.log.Debug("embedded nats server", "text", text)
+	if level >= slog.LevelWarn && slices.ContainsFunc(storeErrors, func(s string) bool { return strings.Contains(text, s) }) {
+		l.storeFailed(text)
+		level = slog.LevelDebug
 	}
+	l.log.Log(context.Background(), level, "embedded NATS server", "text", text)
 }
 
 func (l *serverLog) lastFailure() string {

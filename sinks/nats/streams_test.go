@@ -103,7 +103,7 @@ func TestStreamsThatFitInOtherWordsAreTaken(t *testing.T) {
 	srv := startServer(t, nil)
 	_, js := client(t, srv.ClientURL())
 	for _, c := range []jetstream.StreamConfig{
-		{Name: "PUSHOVER", Subjects: []string{"pushover.messages.*.*", "pushover.results.acknowledged", "pushover.results.rejected", "pushover.results.expired", "pushover.deadletter"}},
+		{Name: "PUSHOVER", Subjects: []string{"pushover.messages.*.*", "pushover.results.acknowledged", "pushover.results.rejected", "pushover.results.expired", "pushover.results.done", "pushover.deadletter"}},
 		{Name: "PUSHOVER_CONTROL", Subjects: []string{"pushover.*.ack"}},
 	} {
 		if _, err := js.CreateStream(t.Context(), c); err != nil {
@@ -120,9 +120,9 @@ func TestStreamsThatFitInOtherWordsAreTaken(t *testing.T) {
 func TestServerWithoutJetStreamIsNamed(t *testing.T) {
 	srv := startServer(t, func(o *natsserver.Options) { o.JetStream = false })
 	book := &logBook{}
-	wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Logger: book.logger()}, "NATS_STREAM", "has no JetStream", "NATS_URL")
-	if strings.Contains(book.String(), "does not answer yet") {
-		t.Errorf("it was waited for a server on its own:\n%s", book)
+	wantOpenError(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Health: book.health()}, "NATS_STREAM", "has no JetStream", "NATS_URL")
+	if book.count("retrying") > 0 {
+		t.Errorf("a server on its own was waited for:\n%s", book)
 	}
 }
 
@@ -157,7 +157,8 @@ func TestMessagesGoOnWhateverBecomesOfTheControlStream(t *testing.T) {
 func TestDeletedStreamIsMadeAgainAndPublishGoesOn(t *testing.T) {
 	srv := startServer(t, nil)
 	_, js := client(t, srv.ClientURL())
-	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	book := &logBook{}
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{Logger: book.logger()})
 	events := sinktest.Messages("a", 1, 20)
 	if n, err := b.Publish(t.Context(), events[:10]); n != 10 || err != nil {
 		t.Fatalf("Publish: got %d, %v", n, err)
@@ -169,8 +170,54 @@ func TestDeletedStreamIsMadeAgainAndPublishGoesOn(t *testing.T) {
 	if n != 0 || err == nil || !strings.Contains(err.Error(), "no stream") {
 		t.Fatalf("Publish without a stream: got %d, %v, want 0 and an error that says so", n, err)
 	}
+	wantFailure(t, err, connector.ReasonBusMisconfigured, "no stream takes the subject")
 	publishAll(within(t), t, b, events[10:])
 	wantIDs(t, readAll(t, js), "a", 11, 10)
+	if created, again := book.count("stream created"), book.count(`WARN msg="stream was missing and has been created again`); created != 2 || again != 1 {
+		t.Errorf("got %d and %d lines about first and later creations, want 2 and 1:\n%s", created, again, book)
+	}
+}
+
+func TestChecksNameAStreamThatIsFull(t *testing.T) {
+	fits := []string{"pushover.messages.>", "pushover.results.>", "pushover.deadletter"}
+	for _, c := range []struct {
+		name   string
+		change func(*jetstream.StreamConfig)
+		full   bool
+	}{
+		{"messages", func(s *jetstream.StreamConfig) { s.MaxMsgs = 3 }, true},
+		{"bytes", func(s *jetstream.StreamConfig) { s.MaxBytes = 4 << 10 }, true},
+		{"room", func(s *jetstream.StreamConfig) { s.MaxMsgs, s.MaxBytes = 4, 1<<20 }, false},
+		{"drops old ones", func(s *jetstream.StreamConfig) { s.MaxMsgs, s.Discard = 3, jetstream.DiscardOld }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv := startServer(t, nil)
+			_, js := client(t, srv.ClientURL())
+			config := jetstream.StreamConfig{Name: "PUSHOVER", Subjects: fits, Discard: jetstream.DiscardNew, Duplicates: nats.Retention}
+			c.change(&config)
+			if _, err := js.CreateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+			if n, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 3)); n != 3 || err != nil {
+				t.Fatalf("Publish: got %d, %v, want 3", n, err)
+			}
+			for _, check := range b.Checks(t.Context()) {
+				if check.Name != "nats stream PUSHOVER" {
+					continue
+				}
+				if !c.full {
+					if check.Err != nil {
+						t.Errorf("got %v, want no fault", check.Err)
+					}
+					return
+				}
+				wantFailure(t, check.Err, connector.ReasonBusFull, "NATS_STREAM: stream PUSHOVER is full")
+				return
+			}
+			t.Error("the stream was not checked")
+		})
+	}
 }
 
 func TestGradeFollowsFromTheStream(t *testing.T) {
@@ -184,8 +231,8 @@ func TestGradeFollowsFromTheStream(t *testing.T) {
 	}{
 		{"on disk", func(*jetstream.StreamConfig) {}, connector.GradeCrash, []string{"one replica"}},
 		{"in memory", func(s *jetstream.StreamConfig) { s.Storage = jetstream.MemoryStorage }, connector.GradeProcess, []string{"memory"}},
-		{"short window", func(s *jetstream.StreamConfig) { s.Duplicates = 0 }, connector.GradeCrash, []string{"one replica", "2m0s, Pushover repeats a message for up to 21 days: the stream's tail is read back"}},
-		{"old ones dropped by age", func(s *jetstream.StreamConfig) { s.MaxAge, s.Duplicates = time.Hour, time.Hour }, connector.GradeCrash, []string{"one replica", "recognises", "drops messages after 1h"}},
+		{"short window", func(s *jetstream.StreamConfig) { s.Duplicates = 0 }, connector.GradeCrash, []string{"one replica", "2m0s, but Pushover may redeliver a message for up to 21 days, so the end of the stream is read back"}},
+		{"old ones dropped by age", func(s *jetstream.StreamConfig) { s.MaxAge, s.Duplicates = time.Hour, time.Hour }, connector.GradeCrash, []string{"one replica", "duplicate window", "drops messages after 1h"}},
 		{"old ones dropped by number", func(s *jetstream.StreamConfig) { s.MaxMsgs = 10 }, connector.GradeCrash, []string{"one replica", "drops its oldest"}},
 		{"new ones refused", func(s *jetstream.StreamConfig) { s.MaxBytes, s.Discard = 1<<20, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica"}},
 		{"old ones dropped per subject", func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject, s.Discard = 5, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica", "of a subject that is full"}},

@@ -35,7 +35,8 @@ func Message(device string, id int) connector.Event {
 			{Name: "sequence", Value: fmt.Sprintf("%020d", id)},
 			{Name: "severitynumber", Value: int32(9)},
 		},
-		Data:  json.RawMessage(fmt.Sprintf(`{"id":"%d","title":"Größe","message":"text of message %d"}`, id, id)),
+		Data: json.RawMessage(fmt.Sprintf(`{"id":"%d","title":"Größe","message":"text of message %d","priority_name":%q}`,
+			id, id, priorities[id%len(priorities)])),
 		Class: connector.ClassMessage,
 		Route: []string{"messages", priorities[id%len(priorities)], "app-" + strconv.Itoa(id%3)},
 		Key:   source,
@@ -61,6 +62,7 @@ func Result(device string, command int) connector.Event {
 func DeadLetter(message connector.Event) connector.Event {
 	message.Class = connector.ClassDeadLetter
 	message.Route = []string{"deadletter"}
+	message.Extensions = append([]connector.Extension{{Name: "deadletterreason", Value: "too large"}}, message.Extensions...)
 	message.Data = json.RawMessage(`{"reason":"too large"}`)
 	return message
 }

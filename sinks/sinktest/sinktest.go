@@ -1,5 +1,5 @@
-// Package sinktest is the contract of [connector.Sink] and [connector.Verifier]
-// as a test: each sentence of their comments is a case. A sink's own test calls
+// Package sinktest is the contract of [connector.Sink], [connector.Verifier] and
+// [connector.Reader] as a test: each sentence of their comments is a case. A sink's own test calls
 // [Run] with a [Harness] for its bus, once for each content mode.
 package sinktest
 
@@ -47,6 +47,10 @@ type Harness struct {
 	// Lose makes the log lose all it holds, behind the sink's back, as a power cut
 	// may. It is nil where that cannot be brought about.
 	Lose func(t *testing.T)
+
+	// Foreign puts records on the log, where a reader of it meets them, that are
+	// not events of a connector. A [connector.Reader] needs it.
+	Foreign func(t *testing.T)
 
 	// MaxBytes is a size of Data that the bus refuses. Without it, declare
 	// [SizeLimit].
@@ -115,6 +119,13 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"two sinks with the same events make no duplicate, gap or disorder", []Capability{Twins, Deduplication}, testTwins},
 		{"holds exactly what the log holds", nil, testHolds},
 		{"what the log has lost is stored again", nil, testLost},
+		{"confirmed events are told their place", nil, testStored},
+		{"a reader gets the events of the classes and the priority asked for", nil, testRead},
+		{"a reader of a log without events gets none", nil, testReadEmpty},
+		{"a reader gets what the bus took in since a time", nil, testReadSince},
+		{"a reader gets the last events", nil, testReadLast},
+		{"a reader is stopped by its callback and its context", nil, testReadStopped},
+		{"a reader that follows gets each event once, through an outage too", nil, testReadFollow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t)
@@ -147,6 +158,9 @@ func (h Harness) check(t *testing.T) {
 	}
 	if h.Sink == nil || h.ReadAll == nil || h.WantKey == nil {
 		t.Fatal("harness: Sink, ReadAll and WantKey are needed")
+	}
+	if _, ok := h.Sink.(connector.Reader); ok && h.Foreign == nil {
+		t.Fatal("harness: a Reader needs Foreign")
 	}
 }
 
@@ -241,7 +255,7 @@ func identity(t *testing.T, s Stored) string {
 	if id == "" {
 		var body struct{ ID, Source string }
 		if err := json.Unmarshal(s.Body, &body); err != nil {
-			t.Fatalf("stored event has no id in its headers, and its body is no event: %v\n%s", err, s.Body)
+			t.Fatalf("stored event has no id in its headers, and its body is not an event: %v\n%s", err, s.Body)
 		}
 		id, source = body.ID, body.Source
 	}

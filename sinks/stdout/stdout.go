@@ -5,9 +5,7 @@
 package stdout
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -57,6 +55,9 @@ func (s *Sink) Publish(ctx context.Context, events []connector.Event) (confirmed
 		if err := s.print(e); err != nil {
 			return i, fmt.Errorf("print event %s: %w", e.ID, err)
 		}
+		if e.Stored != nil {
+			e.Stored("")
+		}
 	}
 	return len(events), nil
 }
@@ -74,13 +75,6 @@ func (s *Sink) print(e connector.Event) error {
 	line, err := e.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("%w: %w", connector.ErrRejected, err)
-	}
-	if bytes.IndexByte(line, '\n') >= 0 { // data may be laid out in lines
-		flat := bytes.NewBuffer(make([]byte, 0, len(line)))
-		if err := json.Compact(flat, line); err != nil {
-			return fmt.Errorf("%w: %w", connector.ErrRejected, err)
-		}
-		line = flat.Bytes()
 	}
 	return s.write(append(line, '\n'), e.DedupKey())
 }
@@ -113,9 +107,4 @@ func (s *Sink) Durability(context.Context) (connector.Durability, error) {
 			"Events are only printed: messages are deleted from Pushover once they are, and a reader that fails has lost them. Set SINK=nats or SINK=kafka to keep them.",
 		},
 	}, nil
-}
-
-// Checks reports that there is nothing to check.
-func (s *Sink) Checks(context.Context) []connector.Check {
-	return []connector.Check{{Name: "stdout", Detail: "prints events as lines of JSON"}}
 }

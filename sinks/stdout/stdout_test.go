@@ -2,7 +2,6 @@ package stdout_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -93,27 +92,10 @@ func TestShortWriteWithoutErrorIsAnError(t *testing.T) {
 	}
 }
 
-func TestDataLaidOutInLinesIsPrintedAsOne(t *testing.T) {
-	e := sinktest.Message("a", 1)
-	e.Data = []byte("{\n\t\"message\": \"two\\nlines\"\n}")
-	out := &lockedBuffer{}
-	if n, err := stdout.New(out).Publish(t.Context(), []connector.Event{e}); n != 1 || err != nil {
-		t.Fatalf("got %d, %v, want 1", n, err)
-	}
-	if n := len(lines(t, out.String())); n != 1 {
-		t.Errorf("got %d lines, want 1:\n%s", n, out.String())
-	}
-}
-
 func TestDurabilityWarnsThatNothingIsKept(t *testing.T) {
 	d, err := stdout.New(io.Discard).Durability(t.Context())
 	if err != nil || d.Grade != connector.GradeNone || len(d.Warnings) == 0 || !strings.Contains(d.Warnings[0], "deleted from Pushover") {
 		t.Errorf("got %+v, %v, want grade none and a warning", d, err)
-	}
-	for _, c := range stdout.New(io.Discard).Checks(context.Background()) {
-		if c.Err != nil {
-			t.Errorf("check %s: %v", c.Name, c.Err)
-		}
 	}
 }
 

@@ -56,10 +56,10 @@ func (s *summary) add(body []byte) error {
 		Type string `json:"type"`
 	}
 	if err := json.Unmarshal(body, &event); err != nil {
-		return fmt.Errorf("something on the bus is no event: %w", err)
+		return fmt.Errorf("something on the bus is not an event: %w", err)
 	}
 	if event.ID == "" {
-		return errors.New("something on the bus is no event: it has no id")
+		return errors.New("something on the bus is not an event: it has no id")
 	}
 	s.Events++
 	if !s.seen[event.ID] {

@@ -9,7 +9,7 @@ import (
 )
 
 // TestReplyShowsARefusalWithItsReason: the end-to-end test looks for the reason
-// in answers that are no success.
+// in answers that are not a success.
 func TestReplyShowsARefusalWithItsReason(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "why", http.StatusServiceUnavailable)

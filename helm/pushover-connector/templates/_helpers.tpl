@@ -35,8 +35,8 @@
 {{/*
 Labels of an object, or of a pod of .component: the chart's, over them
 commonLabels, over them its .own, and over all what selects. They are merged,
-since a key that comes twice is no YAML. Pods go without the chart's version,
-which alone is no reason to restart.
+since YAML does not allow a key twice. Pods do not have the chart's version, since
+a new one alone is not a reason to restart.
 */}}
 {{- define "pushover-connector.labels" -}}
 {{- $c := .context -}}
@@ -52,7 +52,7 @@ which alone is no reason to restart.
 {{- merge $fixed $own $common $ours | toYaml -}}
 {{- end -}}
 
-{{/* A value as YAML, its templates carried out. */}}
+{{/* A value as YAML, its templates rendered. */}}
 {{- define "pushover-connector.tpl" -}}
 {{- if kindIs "string" .value -}}
 {{- tpl .value .context -}}
@@ -61,10 +61,10 @@ which alone is no reason to restart.
 {{- end -}}
 {{- end -}}
 
-{{/* The same of a map, for use after fromYaml, which says an error by a key. */}}
+{{/* The same for a map, for use after fromYaml, which reports an error in a key. */}}
 {{- define "pushover-connector.tplMap" -}}
 {{- $map := include "pushover-connector.tpl" (dict "value" (default (dict) .value) "context" .context) | fromYaml -}}
-{{- with $map.Error }}{{ fail (printf "labels or annotations are no YAML once their templates are carried out: %s" .) }}{{ end -}}
+{{- with $map.Error }}{{ fail (printf "labels or annotations are not valid YAML after rendering their templates: %s" .) }}{{ end -}}
 {{- toYaml $map -}}
 {{- end -}}
 
@@ -118,12 +118,12 @@ imagePullSecrets:
 {{- end -}}
 {{- end -}}
 
-{{/* Whether a number or text is given: 0 is, null and an empty text are not. */}}
+{{/* Whether a number or string is given: 0 is, null and an empty string are not. */}}
 {{- define "pushover-connector.given" -}}
 {{- if not (or (kindIs "invalid" .) (eq (toString .) "")) -}}true{{- end -}}
 {{- end -}}
 
-{{/* Addresses of the bus, comma-separated, their templates carried out. */}}
+{{/* Addresses of the bus, comma-separated, their templates rendered. */}}
 {{- define "pushover-connector.natsUrl" -}}
 {{- tpl .Values.nats.url . | trim -}}
 {{- end -}}
@@ -131,7 +131,7 @@ imagePullSecrets:
 {{- tpl (join "," .Values.kafka.brokers) . | trim -}}
 {{- end -}}
 
-{{/* Whether the NATS server inside the connector is used, and whether others reach it. */}}
+{{/* Whether the embedded NATS server is used, and whether others can reach it. */}}
 {{- define "pushover-connector.embedded" -}}
 {{- if and (eq .Values.sink "nats") (not (include "pushover-connector.natsUrl" .)) -}}true{{- end -}}
 {{- end -}}
@@ -147,7 +147,7 @@ imagePullSecrets:
 {{- default (printf "%s-credentials" (include "pushover-connector.fullname" .)) (tpl .Values.pushover.existingSecret .) -}}
 {{- end -}}
 
-{{/* The Secret of the chart's own, for all that is read once and given as values. */}}
+{{/* The chart's own Secret, for everything secret that is given as a value. */}}
 {{- define "pushover-connector.ownSecret" -}}
 {{- printf "%s-settings" (include "pushover-connector.fullname" .) -}}
 {{- end -}}

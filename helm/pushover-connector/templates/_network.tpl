@@ -8,7 +8,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* What the connector reaches, and "check" with the same settings. */}}
+{{/* What the connector connects to, and "check" with the same settings. */}}
 {{- define "pushover-connector.egress" -}}
 {{- $n := .Values.networkPolicy -}}
 {{- include "pushover-connector.egressRule" (dict "ports" (list 53) "protocols" (list "UDP" "TCP") "to" $n.dnsTo "context" .) }}
@@ -38,14 +38,14 @@
   {{- end }}
 {{- end -}}
 
-{{/* The port that a URL names, or means by its scheme. */}}
+{{/* The port in a URL, or the default of its scheme. */}}
 {{- define "pushover-connector.urlPort" -}}
 {{- $authority := regexReplaceAll "^[a-z]+://([^/?#]*).*$" . "${1}" -}}
 {{- $default := get (dict "nats" 4222 "tls" 4222 "ws" 80 "wss" 443 "http" 80 "https" 443) (splitList "://" . | first) -}}
 {{- default $default (regexFind ":[0-9]+$" $authority | trimPrefix ":") -}}
 {{- end -}}
 
-{{/* Ports of what is reached, JSON arrays of numbers. */}}
+{{/* Ports to connect to, as JSON arrays of numbers. */}}
 {{- define "pushover-connector.pushoverPorts" -}}
 {{- $p := .Values.pushover -}}
 {{- $api := include "pushover-connector.urlPort" (default "https://" $p.apiUrl) -}}

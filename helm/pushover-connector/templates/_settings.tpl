@@ -1,10 +1,10 @@
 {{/*
 The program's settings: what is not secret as variables, everything secret as
-files of one projected volume at /etc/pushover-connector. It is mounted as a
+files in one projected volume at /etc/pushover-connector. It is mounted as a
 directory, never by subPath, so that a changed Secret reaches the program.
 */}}
 
-{{/* Data of the Secret made from values, as a map of file to content. */}}
+{{/* Data of the Secret created from values, as a map of file to content. */}}
 {{- define "pushover-connector.ownSecretData" -}}
 {{- $v := .Values -}}
 {{- $data := dict -}}

@@ -1,4 +1,4 @@
-{{/* What the schema cannot say: settings that need or exclude each other. All problems are told at once. */}}
+{{/* What the schema cannot express: settings that need or exclude each other. All problems are reported together. */}}
 {{- define "pushover-connector.validate" -}}
 {{- $v := .Values -}}
 {{- $problems := list -}}
@@ -27,7 +27,7 @@
 {{- $problems = append $problems "pushover.login.password and pushover.login.existingSecret exclude each other" -}}
 {{- end -}}
 {{- if not $v.persistence.enabled -}}
-{{- $problems = append $problems "pushover.login.enabled needs persistence.enabled: a device whose id is lost keeps its name on the account for ever" -}}
+{{- $problems = append $problems "pushover.login.enabled needs persistence.enabled: if the device's id is lost, its name stays taken on the account" -}}
 {{- end -}}
 {{- if not (or $p.login.password $p.login.existingSecret) -}}
 {{- $problems = append $problems "pushover.login.enabled needs pushover.login.password or pushover.login.existingSecret" -}}
@@ -43,21 +43,21 @@
 {{- $problems = append $problems "pushover.apiUrl and pushover.streamUrl without TLS need pushover.allowPlaintext; for tests only" -}}
 {{- end -}}
 {{- if and (eq $v.sink "stdout") (regexMatch "[1-9]" $v.clearDelay) -}}
-{{- $problems = append $problems "clearDelay: the stdout sink cannot read back what it has printed; use nats or kafka, or no delay" -}}
+{{- $problems = append $problems "clearDelay: the stdout sink cannot read back what it has printed; use nats or kafka, or set it to 0s" -}}
 {{- end -}}
 {{- if eq $v.sink "nats" -}}
 {{- if include "pushover-connector.embedded" . -}}
 {{- if not $v.persistence.enabled -}}
-{{- $problems = append $problems "nats.url is empty, which means a server inside the connector: it needs persistence.enabled" -}}
+{{- $problems = append $problems "nats.url is empty, which means the embedded server: it needs persistence.enabled" -}}
 {{- end -}}
 {{- if or $v.nats.tls.existingSecret $v.nats.tls.ca $v.nats.tls.cert -}}
-{{- $problems = append $problems "nats.tls is for an external server; set nats.url as well, or leave it out" -}}
+{{- $problems = append $problems "nats.tls is for an external server; set nats.url as well, or remove nats.tls" -}}
 {{- end -}}
 {{- if has $v.nats.auth.type (list "creds" "nkey") -}}
-{{- $problems = append $problems (printf "nats.auth.type %s is for an external server; the one inside the connector takes token and password" $v.nats.auth.type) -}}
+{{- $problems = append $problems (printf "nats.auth.type %s is for an external server; the embedded one accepts token and password" $v.nats.auth.type) -}}
 {{- end -}}
 {{- if eq (int $v.containerPort) 4222 -}}
-{{- $problems = append $problems "containerPort 4222 is the port of the NATS server inside the connector" -}}
+{{- $problems = append $problems "containerPort 4222 is the port of the embedded NATS server" -}}
 {{- end -}}
 {{- if and $v.nats.auth.type (eq (int $v.service.port) (int $v.service.natsPort)) -}}
 {{- $problems = append $problems "service.port and service.natsPort are the same" -}}
@@ -69,11 +69,11 @@
 {{- if not (trim . | regexMatch "^(nats|tls|ws|wss)://[^@/ ]+(/[^@ ]*)?$") }}{{ $_ := set $bad "url" true }}{{ end -}}
 {{- end -}}
 {{- if $bad -}}
-{{- $problems = append $problems "nats.url is no list of server URLs; write each as nats://host:4222 or tls://host:4222, and users and passwords under nats.auth" -}}
+{{- $problems = append $problems "nats.url is not a list of server URLs; write each as nats://host:4222 or tls://host:4222, and put users and passwords in nats.auth" -}}
 {{- end -}}
 {{- end -}}
 {{- if eq $v.nats.stream $v.nats.controlStream -}}
-{{- $problems = append $problems (printf "nats.controlStream is %s, as nats.stream is; give the commands a stream of their own" $v.nats.stream) -}}
+{{- $problems = append $problems (printf "nats.controlStream and nats.stream are both %s; commands need a stream of their own" $v.nats.stream) -}}
 {{- end -}}
 {{- with $v.nats.auth -}}
 {{- if and .value .existingSecret -}}
@@ -185,7 +185,7 @@
 {{- end -}}
 {{- end -}}
 {{- if le (int $v.terminationGracePeriodSeconds) 20 -}}
-{{- $problems = append $problems "terminationGracePeriodSeconds must exceed 20, the seconds that the connector takes at most to finish" -}}
+{{- $problems = append $problems "terminationGracePeriodSeconds must be more than 20, the seconds in which the connector shuts down" -}}
 {{- end -}}
 {{- if and $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled -}}
 {{- $problems = append $problems "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled would scrape everything twice; keep one" -}}

@@ -7,6 +7,6 @@
 // [Start]. Nodes end with the test binary, however it ends.
 //
 // The environment decides: KAFKA_BROKERS names brokers to use instead of the
-// shared one; KAFKATEST_REQUIRED=1 turns the skipping of tests for want of Java
-// or Maven into a failure.
+// shared one; KAFKATEST_REQUIRED=1 makes tests fail rather than skip without Java
+// or Maven.
 package kafkatest

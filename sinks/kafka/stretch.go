@@ -1,0 +1,204 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	kafka "github.com/segmentio/kafka-go"
+
+	"github.com/pushover-connector/pushover-connector/connector"
+)
+
+// A stretch is the serving of a partition from one offset on, as long as offsets
+// mean the same. It outlives moments in which the topic cannot be seen. When the
+// topic is recreated another stretch begins; commands of the old one that
+// are in hand are carried out, but say nothing about what to commit.
+type stretch struct {
+	ledger    *ledger
+	next      int64 // to fetch
+	committed int64 // the group's offset, −1 = none
+	dirty     bool  // the ledger is ahead of it
+	settled   chan int64
+	slots     chan struct{} // taken by commands in hand
+}
+
+// serve fetches and commits until ctx ends, or the topic does not have the next
+// offset. It returns whether anything was read, and what is wrong with the topic.
+// Fetching goes on beside it in a goroutine of its own, because a fetch waits for
+// the next command.
+func (s *server) serve(ctx context.Context, st *stretch) (read bool, err error) {
+	fetched := make(chan item)
+	stopped := make(chan struct{})
+	s.workers.Go(func() {
+		defer close(stopped)
+		read, err = s.fetchLoop(ctx, st, fetched)
+	})
+
+	committed := time.Now()
+	pause := newBackOff(backoffMin, backoffMax)
+	var retry <-chan time.Time
+	if st.dirty {
+		retry = time.After(pause.NextBackOff())
+	}
+	recommit := time.NewTicker(recommitInterval)
+	defer recommit.Stop()
+	for {
+		select {
+		case it := <-fetched:
+			st.ledger.take(it.offset)
+			s.hand(ctx, it)
+		case offset := <-st.settled:
+			st.settle(offset)
+			st.settleMore()
+		case <-recommit.C:
+			st.dirty = st.dirty || st.ledger.next > 0 && time.Since(committed) >= recommitInterval/2
+		case <-retry:
+			retry = nil
+		case <-stopped:
+			if ctx.Err() != nil {
+				s.finish(ctx, st)
+			}
+			return read, err
+		case <-ctx.Done():
+			s.finish(ctx, st)
+			return true, nil
+		}
+		if st.dirty && retry == nil {
+			err := s.bus.commit(ctx, s.partition, st.ledger.next)
+			wait := pause.NextBackOff()
+			s.bus.failed(ctx, s.committing, err, wait)
+			switch {
+			case errors.Is(err, connector.ErrFenced):
+				st.dirty = false
+				continue
+			case err != nil:
+				retry = time.After(wait)
+				continue
+			}
+			s.committing.OK()
+			st.dirty, st.committed, committed = false, st.ledger.next, time.Now()
+			pause.Reset()
+		}
+	}
+}
+
+// settle notes that a command has ended and makes room for another.
+func (st *stretch) settle(offset int64) {
+	<-st.slots
+	st.dirty = st.ledger.settle(offset) || st.dirty
+}
+
+// settleMore settles what else has ended by now.
+func (st *stretch) settleMore() {
+	for {
+		select {
+		case offset := <-st.settled:
+			st.settle(offset)
+		default:
+			return
+		}
+	}
+}
+
+// finish waits for the handlers, whose context has ended, and commits what they
+// settled. It uses a context of its own for that, since the one it serves under
+// is over; not committing would merely repeat commands.
+func (s *server) finish(ctx context.Context, st *stretch) {
+	s.workers.Wait()
+	st.settleMore()
+	if !st.dirty {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalCommit)
+	defer cancel()
+	if err := s.bus.commit(ctx, s.partition, st.ledger.next); err != nil {
+		s.bus.log.Warn("final commit failed, the last commands will be carried out again",
+			"partition", s.partition, "error", err)
+	}
+}
+
+// fetchLoop reads commands and passes them on, no more than there are slots,
+// until ctx ends, or the topic is missing or does not have the next offset. It
+// returns whether anything was read.
+func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (read bool, err error) {
+	pause := newBackOff(backoffMin, backoffMax)
+	for patience := controlWait; ctx.Err() == nil; {
+		items, after, err := s.fetchItems(ctx, st, patience)
+		if errors.Is(err, kafka.OffsetOutOfRange) {
+			return read, nil // retention deleted it, or the topic was recreated
+		}
+		if missingTopic(err) {
+			return read, err
+		}
+		if err != nil {
+			wait := pause.NextBackOff()
+			s.bus.failed(ctx, s.reading, err, wait)
+			_ = sleep(ctx, wait)
+			patience = 0 // to say at once that it works again
+			continue
+		}
+		s.reading.OK()
+		pause.Reset()
+		patience = controlWait
+		read = true
+		for _, it := range items {
+			select {
+			case st.slots <- struct{}{}:
+			case <-ctx.Done():
+				return read, nil
+			}
+			select {
+			case out <- it:
+				st.next = it.offset + 1
+			case <-ctx.Done():
+				return read, nil
+			}
+		}
+		st.next = after
+	}
+	return read, nil
+}
+
+// fetchItems reads once, and waits for a first command as long as patience says.
+func (s *server) fetchItems(ctx context.Context, st *stretch, patience time.Duration) (items []item, next int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience+controlGrace)
+	defer cancel()
+	next, err = s.bus.fetch(ctx, s.bus.config.ControlTopic, s.partition, st.next, patience, kafka.ReadCommitted, func(r *kafka.Record) error {
+		body, err := readAll(r.Value)
+		if err != nil {
+			return err
+		}
+		items = append(items, item{offset: r.Offset, body: body, time: r.Time, settled: st.settled})
+		return nil
+	})
+	return items, next, err
+}
+
+// A ledger keeps the books of one partition of the control topic: which
+// commands are in hand, and up to where all are settled. Offsets may have holes.
+type ledger struct {
+	open []int64 // in hand or settled out of turn, ascending
+	done map[int64]bool
+	next int64 // what to commit: every command below is settled
+}
+
+func newLedger(next int64) *ledger {
+	return &ledger{next: next, done: map[int64]bool{}}
+}
+
+// take notes a command that was handed out. Offsets must ascend.
+func (l *ledger) take(offset int64) { l.open = append(l.open, offset) }
+
+// settle notes that a command has ended and tells whether that moved next.
+func (l *ledger) settle(offset int64) bool {
+	l.done[offset] = true
+	moved := false
+	for len(l.open) > 0 && l.done[l.open[0]] {
+		delete(l.done, l.open[0])
+		l.next = l.open[0] + 1
+		l.open = l.open[1:]
+		moved = true
+	}
+	return moved
+}
