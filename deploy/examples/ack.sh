@@ -12,7 +12,7 @@ receipt=${1:?usage: ack.sh RECEIPT}
 # connector is down now, or Pushover is.
 nats pub --quiet --jetstream pushover.control.ack "$receipt"
 
-# The result, if there is one soon. Asking twice costs Pushover nothing.
+# The result, if it comes soon. Asking twice does not cost Pushover anything.
 result=$(nats req --raw --timeout=30s pushover.rpc.ack "$receipt")
 echo "$result"
 case $result in *'"status":"acknowledged"'*) ;; *) exit 1 ;; esac

@@ -16,7 +16,7 @@ import (
 
 // An alert of Grafana's becomes an emergency, an event on the bus, a command and
 // an acknowledgement that Grafana's application token can ask for. When the alert
-// is resolved, it is no emergency any more.
+// is resolved, it is not an emergency any more.
 func TestGrafanaAlertIsAcknowledgedOverTheBus(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -144,7 +144,7 @@ func (w *world) eventually(what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			w.t.Fatalf("waited in vain for %s", what)
+			w.t.Fatalf("waited too long for %s", what)
 		}
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
 )
 
-// patience bounds every wait. It is no measure of speed.
+// patience bounds every wait. It does not measure speed.
 const patience = 90 * time.Second
 
 const device = "nas-1"
