@@ -214,10 +214,8 @@ type history struct {
 func (k *commander) lookup(cmd Command, receipt pushover.Receipt) (history, *pushover.Client) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if a, again := k.tried[cmd.ID]; again {
-		a.until = cmd.Time.Add(emergencyLife + time.Hour)
-		a.due = a.until
-		k.tried[cmd.ID] = a
+	if _, again := k.tried[cmd.ID]; again {
+		k.inHand(cmd)
 	}
 	_, done := k.acked[receipt]
 	return history{done, k.tried[cmd.ID].calls}, k.client
@@ -227,12 +225,18 @@ func (k *commander) lookup(cmd Command, receipt pushover.Receipt) (history, *pus
 func (k *commander) hold(cmd Command, api pushover.APIState) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.inHand(cmd)
+	k.settle(time.Now())
+	k.waits(api.Err, api.RetryAt)
+}
+
+// inHand notes that a command is being carried out, however long that takes. The
+// lock is held.
+func (k *commander) inHand(cmd Command) {
 	a := k.tried[cmd.ID]
 	a.until = cmd.Time.Add(emergencyLife + time.Hour)
 	a.due = a.until
 	k.tried[cmd.ID] = a
-	k.settle(time.Now())
-	k.waits(api.Err, api.RetryAt)
 }
 
 // retry asks for the command again, later each time.
@@ -290,9 +294,7 @@ func (k *commander) forget(cmd Command) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.tried, cmd.ID)
-	if k.settle(time.Now()) == 0 {
-		k.doing.OK()
-	}
+	k.settle(time.Now())
 }
 
 // waiting reports whether a command waits for its next attempt.
@@ -324,13 +326,11 @@ func (k *commander) prune(now time.Time) {
 			delete(k.acked, r)
 		}
 	}
-	if len(k.tried) > 0 && k.settle(now) == 0 {
-		k.doing.OK()
-	}
+	k.settle(now)
 }
 
 // settle forgets what is too old to matter, and returns how many commands are to
-// be tried again. The lock is held.
+// be tried again. While there are none, all is well. The lock is held.
 func (k *commander) settle(now time.Time) (waiting int) {
 	for id, a := range k.tried {
 		switch {
@@ -341,6 +341,9 @@ func (k *commander) settle(now time.Time) (waiting int) {
 		}
 	}
 	k.c.m.commandsWaiting.Set(float64(waiting))
+	if waiting == 0 {
+		k.doing.OK()
+	}
 	return waiting
 }
 

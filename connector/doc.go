@@ -120,7 +120,7 @@
 // REST side is closed and until when, and that counts as a failed download, since
 // none can be made.
 //
-// There is no period of grace. A part that failed is failing at once, in every
+// There is no grace period. A part that failed is failing at once, in every
 // place, until an attempt has succeeded: whether trouble will be short is not known
 // in advance, and an account that waits before it says what it knows is wrong in
 // the meantime. An alert or a probe that should be patient has a setting for it.

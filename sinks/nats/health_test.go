@@ -37,7 +37,7 @@ func (p parts) ok(t *testing.T, part connector.Part) bool {
 			}
 		}
 	}
-	t.Fatalf("there is no metric of part %s", part)
+	t.Fatalf("no metric for part %s", part)
 	return false
 }
 
