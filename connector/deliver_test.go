@@ -196,7 +196,7 @@ func TestStoppedAfterEveryStepItStillConverges(t *testing.T) {
 // deleted exactly.
 func TestIDsBeyondFloat64AreExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{FirstID: 380698801670733827, PageSize: 1})
+		r := newRig(t, pushovertest.Options{PageSize: 1})
 		want := r.send(20, pushovertest.Outgoing{})
 		for _, id := range want {
 			n, err := strconv.ParseInt(id, 10, 64)

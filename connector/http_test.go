@@ -208,8 +208,8 @@ func TestOutageIsLoggedAtItsStartNowAndThenAndAtItsEnd(t *testing.T) {
 // Liveness is not lost because the service asked for patience: a restart would
 // forget that it did.
 func TestServiceThatAsksForPatienceLeavesTheConnectorAlive(t *testing.T) {
-	for _, on := range []string{"GET messages", "POST delete"} {
-		t.Run(on, func(t *testing.T) {
+	for _, on := range []pushovertest.Operation{"GET messages", "POST delete"} {
+		t.Run(string(on), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, pushovertest.Options{})
 				r.sim.Fault(pushovertest.Fault{On: on, Status: 503, RetryAfter: 2 * time.Hour, Count: 1})

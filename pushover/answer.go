@@ -26,7 +26,8 @@ var (
 func (rq *request) answer(resp *http.Response, body io.Reader) error {
 	e := &APIError{
 		Op: rq.op, HTTPStatus: resp.StatusCode,
-		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After")),
+		RetryAfter: askedWait(resp),
+		sure:       rq.sure,
 		codeSent:   slices.ContainsFunc(rq.form, func(f field) bool { return f.name == "twofa" }),
 	}
 	switch {
@@ -165,16 +166,26 @@ func textsOf(raw json.RawMessage) []string {
 	return texts
 }
 
-// parseRetryAfter reads seconds or a date; 0 for anything else.
-func parseRetryAfter(v string) time.Duration {
-	v = strings.TrimSpace(v)
+// askedWait reads Retry-After: seconds, or a date, which is taken against the
+// answer's own, since our clock may differ; 0 for anything else. A 5xx may be a
+// proxy's, which is not in a position to close the service for a day.
+func askedWait(resp *http.Response) time.Duration {
+	most := maxFailureWait
+	if resp.StatusCode == http.StatusTooManyRequests {
+		most = maxAskedWait
+	}
+	v := strings.TrimSpace(resp.Header.Get("Retry-After"))
 	var d time.Duration
 	if n, err := strconv.Atoi(v); err == nil {
-		d = time.Duration(min(n, int(maxAskedWait/time.Second))) * time.Second
+		d = time.Duration(min(n, int(most/time.Second))) * time.Second
 	} else if t, err := http.ParseTime(v); err == nil {
-		d = time.Until(t)
+		now, err := http.ParseTime(resp.Header.Get("Date"))
+		if err != nil {
+			now = time.Now()
+		}
+		d = t.Sub(now)
 	}
-	return min(max(d, 0), maxAskedWait)
+	return min(max(d, 0), most)
 }
 
 // looksLikeDocument reports whether data begins like HTML or another text that

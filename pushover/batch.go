@@ -13,6 +13,13 @@ func readBatch(r io.Reader, maxMessages, maxBytes int) (*Batch, error) {
 	p := batchReader{s: newScanner(r), keep: lowest{max: maxMessages, maxBytes: maxBytes}}
 	err := p.read()
 	switch {
+	case err == ErrTooLarge && p.ascending && p.last > 0: //nolint:errorlint // the body's limit, not a value's
+		// As far as is known ids ascend, so that these are the lowest of the list. The
+		// rest comes with the next download.
+		p.keep.full = true
+		b := new(Batch)
+		b.Messages, b.More = p.keep.sorted()
+		return b, nil
 	case errors.Is(err, errSyntax), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errNotJSON
 	case err != nil:
@@ -38,6 +45,9 @@ type batchReader struct {
 	members  map[string]json.RawMessage // all but the list
 	size     int                        // of members
 	seenList bool
+
+	ascending bool      // the list, so far
+	last      MessageID // of the list, so far
 }
 
 func (p *batchReader) read() error {
@@ -128,6 +138,7 @@ func (p *batchReader) list() error {
 	if done, err := p.s.take(']'); done || err != nil {
 		return err
 	}
+	p.ascending = true
 	for {
 		raw, err := p.s.value(maxDocument)
 		if err != nil {
@@ -137,6 +148,7 @@ func (p *batchReader) list() error {
 		if err != nil {
 			return err
 		}
+		p.ascending, p.last = p.ascending && id > p.last, id
 		if p.keep.wants(id) {
 			p.keep.add(p.decode.message(raw, fields, id))
 		}

@@ -36,6 +36,7 @@ type request struct {
 	private    []string // what no error may show, beside the credentials
 	limit      int64    // of the body
 	long       bool     // may take longer than Timeout while it makes progress
+	sure       bool     // see Sure
 
 	// read takes the body of a 2xx answer. For a file, any 4xx is a verdict on
 	// the request; else only a JSON document in the service's form is.
@@ -70,6 +71,7 @@ func (c *Client) usable(op string) error {
 // call sends a request when it may be sent, and does the bookkeeping around it.
 func (c *Client) call(ctx context.Context, rq *request) error {
 	rq.private = append(rq.private, c.o.Credentials.Secret.Reveal(), c.o.Credentials.DeviceID.Reveal())
+	rq.sure = isSure(ctx)
 	id := c.rejected.fingerprint(rq)
 	if err := c.rejected.lookup(id); err != nil {
 		return notSent(err)
@@ -175,7 +177,7 @@ func (c *Client) send(ctx context.Context, rq *request) (status int, err error) 
 	}
 	err = rq.answer(resp, body)
 	switch {
-	case body.err == nil, resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:
+	case body.err == nil, errors.Is(body.err, ErrTooLarge) && err == nil, resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:
 		return resp.StatusCode, err // the body cannot change what the status says
 	case !errors.Is(body.err, ErrTooLarge):
 		return resp.StatusCode, rq.failure(ctx, limited, body.err)

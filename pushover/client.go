@@ -2,11 +2,13 @@ package pushover
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 )
 
@@ -41,6 +43,7 @@ type Client struct {
 	log      *slog.Logger
 	link     *link
 	rejected *rejections
+	settler  *settler
 }
 
 // New makes a Client. It does no I/O. The error names the Options field at
@@ -53,7 +56,7 @@ func New(o Options) (*Client, error) {
 	}
 	return &Client{
 		o: o, api: api, stream: stream, log: o.Logger,
-		link: newLink(o), rejected: newRejections(),
+		link: newLink(o, api.Hostname()), rejected: newRejections(), settler: new(settler),
 	}, nil
 }
 
@@ -63,7 +66,7 @@ func New(o Options) (*Client, error) {
 func (c *Client) WithCredentials(cr Credentials) *Client {
 	d := *c
 	d.o.Credentials = cr
-	d.rejected = newRejections()
+	d.rejected, d.settler = newRejections(), new(settler)
 	return &d
 }
 
@@ -81,20 +84,48 @@ func (c Client) Format(f fmt.State, _ rune) {
 }
 
 // tlsConfig returns a new configuration each time: the websocket library and
-// net/http must not share one.
-func tlsConfig(o Options) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs}
+// net/http must not share one. host is the only one that is connected to by it.
+func tlsConfig(o Options, host string) *tls.Config {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs}
+	if o.CAFile != "" {
+		// Roots cannot be changed in a configuration in use, so the verification
+		// that is left out here is made below.
+		cfg.InsecureSkipVerify = true
+		cfg.VerifyConnection = func(cs tls.ConnectionState) error { return verify(cs, o.CAFile, host) }
+	}
+	return cfg
+}
+
+// verify does what crypto/tls does by itself, with the roots that the file holds
+// now.
+func verify(cs tls.ConnectionState, file, host string) error {
+	pem, err := os.ReadFile(file) // #nosec G304 -- the path is the caller's choice
+	if err != nil {
+		return fmt.Errorf("CA file: %w", err)
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("CA file: %s contains no PEM certificate", file)
+	}
+	for _, c := range cs.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err = cs.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
+	}
+	return nil
 }
 
 // newTransport speaks HTTP/1.1 only: its connections can be counted, and a
 // stalled one is noticed by the time limit of the request on it.
-func newTransport(o Options) *http.Transport {
+func newTransport(o Options, host string) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:                  proxyFor(o),
 		DialContext:            dialer(o),
-		TLSClientConfig:        tlsConfig(o),
+		TLSClientConfig:        tlsConfig(o, host),
 		TLSHandshakeTimeout:    o.Timeout,
 		Protocols:              &protocols,
 		MaxConnsPerHost:        maxConns,

@@ -123,8 +123,10 @@ func (c Credentials) Encode() []byte {
 // old content or the new: to a temporary file in the same directory, synced, and
 // then renamed, and the rename synced where the system can. Mode is 0600; a
 // missing directory is made with mode 0700. On Windows the modes mean nothing, and
-// the directory's access rights count.
+// the directory's access rights count. If path is a symbolic link, the file it names
+// is written, and the link stays.
 func (c Credentials) Save(path string) error {
+	path = linkTarget(path)
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("save credentials: %w", err)
@@ -143,4 +145,19 @@ func (c Credentials) Save(path string) error {
 		return fmt.Errorf("save credentials: %w", err)
 	}
 	return syncDir(dir)
+}
+
+// linkTarget follows symbolic links, to a file that may not be there yet.
+func linkTarget(path string) string {
+	for range 40 { // more than this the system refuses to follow as well
+		next, err := os.Readlink(path)
+		if err != nil {
+			return path
+		}
+		if !filepath.IsAbs(next) {
+			next = filepath.Join(filepath.Dir(path), next)
+		}
+		path = next
+	}
+	return path
 }

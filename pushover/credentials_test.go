@@ -47,6 +47,46 @@ func TestCredentialsSurviveSaveAndLoad(t *testing.T) {
 	}
 }
 
+// Whoever keeps the credentials elsewhere and links to them finds them there.
+func TestSaveThroughALinkKeepsTheLink(t *testing.T) {
+	for name, target := range map[string]string{"absolute": "", "relative": "../data/credentials.json", "dangling": "../data/new.json"} {
+		dir := t.TempDir()
+		for _, sub := range []string{"data", "config"} {
+			if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file, link := filepath.Join(dir, "data", "credentials.json"), filepath.Join(dir, "config", "link.json")
+		old := pushover.Credentials{Secret: "old", DeviceID: "d", DeviceName: "n"}
+		if err := old.Save(file); err != nil {
+			t.Fatal(err)
+		}
+		if name == "dangling" {
+			file = filepath.Join(dir, "data", "new.json")
+		}
+		if target == "" {
+			target = file
+		}
+		second := filepath.Join(dir, "config", "link of a link.json")
+		if err := errors.Join(os.Symlink(target, link), os.Symlink("link.json", second)); err != nil {
+			t.Fatal(err)
+		}
+		renewed := old
+		renewed.Secret = "new"
+		if err := renewed.Save(second); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got, err := pushover.LoadCredentials(file)
+		info, lerr := os.Lstat(link)
+		if err != nil || lerr != nil || got != renewed || info.Mode()&os.ModeSymlink == 0 {
+			t.Errorf("%s: the file holds %v (%v), the link is %v (%v)", name, got, err, info, lerr)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "*", ".*")); len(left) > 0 {
+			t.Errorf("%s: left behind: %v", name, left)
+		}
+	}
+}
+
 func TestSaveThatFailsKeepsTheOldFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "credentials.json")

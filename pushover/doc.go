@@ -17,11 +17,11 @@
 //     message; [Client.StartListening] does so beside other work;
 //   - [Message] is what that function gets.
 //
-// A program that has no credentials yet gets them once, with [Client.Login] and
-// [Client.RegisterDevice], and keeps them with [Credentials.Save]. A program with
-// an order of its own, such as "publish, confirm, then delete", uses
-// [Client.Follow] to know when, [Client.Messages] to download, and
-// [Client.DeleteThrough].
+// A program that has no credentials yet gets them once, with [Client.Enroll], and
+// keeps them with [Credentials.Save]. A program with an order of its own, such as
+// "publish, confirm, then delete", uses [Client.Follow] to know when,
+// [Client.Messages] to download, and [Client.DeleteThrough], no further than
+// [Batch.Settled].
 //
 // # What is guaranteed
 //
@@ -29,8 +29,9 @@
 //     message. A crash in between brings a message again and never loses one:
 //     handle a message durably, then delete it.
 //   - Ids are exact 64-bit integers. A batch holds the lowest ids of what the
-//     service sent, sorted, so that deleting through its last never deletes
-//     anything of that download unseen.
+//     service sent, sorted, so that deleting through any of them never deletes
+//     anything of that download unseen. It says through which one a message that
+//     is still to come cannot be below: [Batch.Settled].
 //   - Memory is bounded, however long the backlog and whatever the other side
 //     sends: see [Options] for the limits. What exceeds them gives [ErrTooLarge].
 //   - Unknown members of a message are kept in [Message.Raw], unknown signals of
@@ -45,10 +46,32 @@
 //     it is, receipt and all.
 //
 // What is not guaranteed: exactly-once handling is the caller's, by message id; a
-// message that waits for more than 21 days is dropped by the service. And since
-// the service deletes everything up to an id, two things that nobody has seen
-// happen would lose messages: one taken in with an id lower than one already
-// deleted through, and a download that leaves out a lower id than it brings.
+// message that waits for more than 21 days is dropped by the service.
+//
+// # What is not known
+//
+// The API is documented in outline. Where it is silent, this package copes with
+// whatever may be the case:
+//
+//	not known                                  what is done
+//	-----------------------------------------  ----------------------------------------------------
+//	how a message is placed within the second  it is deleted four seconds after it was seen, after
+//	of its id, which counts from 2018          one more download: Batch.Settled
+//	whether one download brings all; in which  the lowest ids are handled first, and downloads are
+//	order                                      repeated until one is empty. One that left out a
+//	                                           lower id than it brings would lose it
+//	whether an emergency that is sent again    both are understood: the receipt is the same
+//	has a new id
+//	the answers to a wrong password, code,     only 400, 401, 403 or 404 with JSON and status 0 is
+//	secret or device                           a verdict; anything else is trouble that may pass
+//	how long a secret lives; whether a login   ErrSessionRejected may come at any time, and nothing
+//	ends others                                logs in by itself
+//	what confirms the login of a stream        the first signal; a refusal is E
+//	whether E is always final                  it is taken so: ErrLoginNeeded
+//	whether the flag "encrypted" is delivered  a key that opens a field says so too
+//	codes of custom sounds and of "vibrate"    Batch.Sounds, if the service sends a list
+//	attachments, new fields, new signals       fields are in Message.Raw, signals are handed on
+//	Retry-After of a failure                   kept, up to an hour; of a 429, up to a day
 //
 // # Errors
 //
@@ -68,12 +91,11 @@
 //	ClientManager(app_token, secret,       New(Options{Credentials: credentials}), with
 //	    device_id)                         LoadCredentials(path) to get stored ones
 //	secret, device_id                      Client.Credentials, Credentials.Save
-//	login(email, password)                 Client.Login(ctx, email, password, code)
-//	register_device(name)                  Client.WithCredentials with the new secret,
-//	                                       then RegisterDevice(ctx, name)
+//	login(email, password),                Client.Enroll, or one by one Client.Login, then
+//	register_device(name)                  RegisterDevice by Client.WithCredentials
 //	retrieve_message(), messages           Client.Download(ctx); Client.Messages(ctx) for all
-//	clear_server_messages()                Client.DeleteThrough(ctx, batch.Last()), unless
-//	                                       the batch is empty
+//	clear_server_messages()                Client.DeleteThrough(ctx, batch.Settled), unless
+//	                                       that is 0
 //	acknowledge_message(receipt)           Client.Acknowledge(ctx, receipt)
 //	listen(on_msg_receipt)                 Client.Listen(ctx, handle)
 //	listen_async(on_msg_receipt)           Client.StartListening(ctx, handle)

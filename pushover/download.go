@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"time"
 )
 
 // Download fetches the messages that wait for the device, lowest ids first. It
@@ -27,13 +28,16 @@ func (c *Client) Download(ctx context.Context) (*Batch, error) {
 	}
 	cr := c.o.Credentials
 	urges := c.link.gate.urged()
+	begun := time.Now()
 	var b *Batch
 	err := c.call(ctx, &request{
 		op: opMessages, method: http.MethodGet, path: []string{"1", "messages.json"},
 		form:  []field{{"secret", cr.Secret.Reveal()}, {"device_id", cr.DeviceID.Reveal()}},
 		limit: c.o.MaxBody, long: true,
-		read: func(body io.Reader, _ http.Header) (err error) {
-			b, err = readBatch(body, c.o.MaxBatch, c.o.MaxBatchBytes)
+		read: func(body io.Reader, h http.Header) (err error) {
+			if b, err = readBatch(body, c.o.MaxBatch, c.o.MaxBatchBytes); err == nil {
+				c.settler.settle(b, begun, h)
+			}
 			return err
 		},
 	})
@@ -48,13 +52,15 @@ func (c *Client) Download(ctx context.Context) (*Batch, error) {
 
 // Messages downloads until the queue is empty and yields each batch. The loop
 // body handles the messages and deletes what it handled with
-// [Client.DeleteThrough]; the next download then brings what is left. It ends when
-// the queue is empty, after an error, and with [ErrStalled] when a download
-// brings the same messages as the one before and none besides, because nothing was
-// deleted. An empty batch is not yielded.
+// [Client.DeleteThrough], as far as it has settled; the next download then brings
+// what is left, those that had not settled once more, after [Batch.SettlesIn]. It
+// ends when the queue is empty (or holds only ids that can never settle), after an
+// error, and with [ErrStalled] when a
+// download brings the same messages as the one before and none besides, though
+// they could have been deleted. An empty batch is not yielded.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
-		var first, last MessageID
+		var first, last, settled MessageID
 		for {
 			b, err := c.Download(ctx)
 			if err != nil {
@@ -64,12 +70,20 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[*Batch, error] {
 			if len(b.Messages) == 0 {
 				return
 			}
-			if b.Messages[0].ID == first && b.Last() <= last {
+			if id := b.Messages[0].ID; id == first && b.Last() <= last && id <= settled {
 				yield(nil, fmt.Errorf("messages: %w", ErrStalled))
 				return
 			}
-			first, last = b.Messages[0].ID, b.Last()
+			first, last, settled = b.Messages[0].ID, b.Last(), b.Settled
 			if !yield(b, nil) {
+				return
+			}
+			switch {
+			case first <= settled:
+			case b.SettlesIn == 0:
+				return
+			case !wait(ctx, b.SettlesIn):
+				yield(nil, fmt.Errorf("messages: %w", context.Cause(ctx)))
 				return
 			}
 		}
@@ -78,8 +92,8 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[*Batch, error] {
 
 // DeleteThrough deletes every message of the device whose id is id or less. It
 // cannot be undone, and there is no way to delete a single message in the middle:
-// pass the id of the last message before the first that is not safely dealt with.
-// Deleting again is harmless. See https://pushover.net/api/client#delete.
+// pass the id of the last message before the first that is not safely dealt with,
+// and none above [Batch.Settled]. Deleting again is harmless. See https://pushover.net/api/client#delete.
 func (c *Client) DeleteThrough(ctx context.Context, id MessageID) error {
 	if id <= 0 {
 		return errors.New("delete: message id must be positive")

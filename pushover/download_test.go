@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -74,7 +75,7 @@ func TestBacklogArrivesOnceInOrderWhateverItsForm(t *testing.T) {
 
 func TestMessagesStopsWhenNothingIsDeleted(t *testing.T) {
 	simulate(t, pushovertest.Options{PageSize: 5}, func(w *world) {
-		w.sim.SendN(12, pushovertest.Outgoing{Message: "m"})
+		w.sim.SendN(12, pushovertest.Outgoing{Message: "m", Queued: time.Now().Add(-time.Hour)})
 		batches := 0
 		var last error
 		for _, last = range w.client.Messages(w.Context()) {

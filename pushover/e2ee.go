@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -51,14 +52,21 @@ func (k E2EEKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // would fit into one compressed kilobyte.
 const maxPlain = 64 << 10
 
-// Decrypt returns the message with Title, Text, URL and URLTitle in the clear and
-// Decrypted set. It tries every key; the authentication code of each field tells
-// which one fits. If none does, or the content is damaged, it returns m as it is
-// and [ErrUndecryptable]: what is in the fields then must not be taken for text.
+// Decrypt returns the message with what is encrypted of Title, Text, URL and
+// URLTitle in the clear. It tries every key; the authentication code of each field
+// tells which one fits.
+//
+// Each field stands for itself. One that has not the form of ciphertext is left as
+// it is and named in PlainFields: the service puts the application's name in as
+// title where the sender set none, and senders leave a short link in the clear.
+// One that has the form, but no key opens it, or its content is damaged, is empty
+// in the message returned, and the error, an [ErrUndecryptable], names it. So
+// nothing of what is returned is ciphertext, also beside an error. Decrypted says
+// that the text was opened.
 //
 // A message that is not encrypted is returned as it is. It is not documented
-// that an Open Client gets to see the sender's encrypted flag, so a text that
-// proves to be encrypted with one of the keys counts as encrypted without it.
+// that an Open Client gets to see the sender's encrypted flag, so a message of
+// which one of the keys opens a field counts as encrypted without it.
 //
 // The format (gzip, AES-256-CBC, HMAC-SHA256, base64) is that of
 // https://pushover.net/api#e2ee.
@@ -67,35 +75,63 @@ func (m Message) Decrypt(keys []E2EEKey) (Message, error) {
 		return m, nil
 	}
 	out := m
-	found := false
-	for _, field := range []*string{&out.Text, &out.Title, &out.URL, &out.URLTitle} {
-		if *field == "" {
+	out.PlainFields = nil
+	found := m.Encrypted // by a key that fits, or by the flag
+	var locked, damaged []string
+	for _, f := range []struct {
+		name string
+		text *string
+	}{{"message", &out.Text}, {"title", &out.Title}, {"url", &out.URL}, {"url_title", &out.URLTitle}} {
+		if *f.text == "" {
 			continue
 		}
-		plain, err := decryptField(*field, keys)
+		sealed, ok := ciphertext(*f.text)
+		if !ok {
+			out.PlainFields = append(out.PlainFields, f.name)
+			continue
+		}
+		plain, err := decrypt(sealed, keys)
 		switch {
 		case err == nil:
-			*field, found = plain, true
-		case m.Encrypted || !errors.Is(err, errNoKey):
-			return m, err
+			found = true
+			out.Decrypted = out.Decrypted || f.name == "message"
+		case errors.Is(err, errNoKey):
+			locked = append(locked, f.name)
+		default:
+			found = true
+			damaged = append(damaged, fmt.Sprintf("%s (%s)", f.name, err))
 		}
+		*f.text = plain
 	}
-	out.Encrypted = m.Encrypted || found
-	out.Decrypted = out.Encrypted
+	if !found {
+		return m, nil
+	}
+	out.Encrypted = true
+	var why []string
+	if len(locked) > 0 {
+		why = append(why, "no key fits "+strings.Join(locked, ", "))
+	}
+	if len(damaged) > 0 {
+		why = append(why, "a key fits, but the content is damaged: "+strings.Join(damaged, ", "))
+	}
+	if len(why) > 0 {
+		return out, fmt.Errorf("%w: %s", ErrUndecryptable, strings.Join(why, "; "))
+	}
 	return out, nil
 }
 
-// errNoKey: no key authenticates a field.
-var errNoKey = fmt.Errorf("%w: no key fits", ErrUndecryptable)
+var errNoKey = errors.New("no key fits")
 
-var errDamaged = fmt.Errorf("%w: a key fits, but the content is damaged", ErrUndecryptable)
+// ciphertext decodes a field that has the form of ciphertext: base64 of either
+// alphabet, padded or not, of an initialization vector, whole blocks and a code.
+func ciphertext(field string) ([]byte, bool) {
+	const overhead = aes.BlockSize + sha256.Size
+	field = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(field), "=\r\n")
+	data, err := base64.RawStdEncoding.DecodeString(field)
+	return data, err == nil && len(data) > overhead && (len(data)-overhead)%aes.BlockSize == 0
+}
 
-func decryptField(field string, keys []E2EEKey) (string, error) {
-	const minimum = aes.BlockSize + aes.BlockSize + sha256.Size // IV, one block, code
-	data, err := base64.StdEncoding.DecodeString(field)
-	if err != nil || len(data) < minimum || (len(data)-aes.BlockSize-sha256.Size)%aes.BlockSize != 0 {
-		return "", errNoKey
-	}
+func decrypt(data []byte, keys []E2EEKey) (string, error) {
 	signed, code := data[:len(data)-sha256.Size], data[len(data)-sha256.Size:]
 	for _, k := range keys {
 		mac := hmac.New(sha256.New, k[:])
@@ -117,10 +153,15 @@ func open(iv, sealed []byte, k E2EEKey) (string, error) {
 	cipher.NewCBCDecrypter(block, iv).CryptBlocks(clear, sealed)
 	clear, ok := unpad(clear)
 	if !ok {
-		return "", errDamaged
+		return "", errPadding
 	}
 	return inflate(clear)
 }
+
+var (
+	errPadding = errors.New("padding")
+	errDamaged = errors.New("compression or encoding")
+)
 
 // unpad removes PKCS#7 padding.
 func unpad(b []byte) ([]byte, bool) {
@@ -163,7 +204,7 @@ func readPlain(r io.Reader) (string, error) {
 	out, err := io.ReadAll(io.LimitReader(r, maxPlain+1))
 	switch {
 	case len(out) > maxPlain:
-		return "", fmt.Errorf("%w: the text is %w (limit %d bytes)", ErrUndecryptable, ErrTooLarge, maxPlain)
+		return "", fmt.Errorf("%w, limit %d bytes", ErrTooLarge, maxPlain)
 	case err != nil || !utf8.Valid(out):
 		return "", errDamaged
 	default:

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -116,21 +117,105 @@ func TestDecryptNeverTakesCiphertextForText(t *testing.T) {
 		return base64.StdEncoding.EncodeToString(b)
 	}
 	for name, text := range map[string]string{
-		"not base64": "hello!", "plain text": "hello", "too short": base64.StdEncoding.EncodeToString(raw[:60]),
-		"not whole blocks": base64.StdEncoding.EncodeToString(raw[1:]), "IV changed": flip(0), "text changed": flip(20),
+		"IV changed": flip(0), "text changed": flip(20),
 		"code changed": flip(len(raw) - 1), "bad padding": sealPadded(k, bytes.Repeat([]byte{0}, 32)),
 		"long padding": sealPadded(k, bytes.Repeat([]byte{17}, 32)), "cut gzip": seal(k, pack(vectorPlain, gzipped)[:30]),
 		"gzip of no text": seal(k, pack("\xff\xfe", gzipped)), "no text": seal(k, []byte{0xff, 0xfe, 0xfd}),
 	} {
-		m := pushover.Message{Title: vectorCipher, Text: text, Encrypted: true}
-		got, err := m.Decrypt([]pushover.E2EEKey{k})
-		if !errors.Is(err, pushover.ErrUndecryptable) || pushover.Retryable(err) || !cmp.Equal(got, m) {
-			t.Errorf("%s: got %+v, %v, want the message unchanged and ErrUndecryptable", name, got, err)
+		for _, flag := range []bool{true, false} { // the title shows that it is encrypted
+			m := pushover.Message{Title: vectorCipher, Text: text, Encrypted: flag}
+			got, err := m.Decrypt([]pushover.E2EEKey{k})
+			want := pushover.Message{Title: vectorPlain, Encrypted: true}
+			if !errors.Is(err, pushover.ErrUndecryptable) || pushover.Retryable(err) || !cmp.Equal(got, want) {
+				t.Errorf("%s: got %+v, %v, want the title alone and ErrUndecryptable", name, got, err)
+			}
+			if !strings.Contains(fmt.Sprint(err), "message") || strings.Contains(fmt.Sprint(err), "title") {
+				t.Errorf("%s: the error %q does not name the field", name, err)
+			}
 		}
 	}
 	for name, keys := range map[string][]pushover.E2EEKey{"no key": nil, "wrong key": {key(t, strings.Repeat("ab", 32))}} {
 		if got, err := (pushover.Message{Text: vectorCipher, Encrypted: true}).Decrypt(keys); !errors.Is(err, pushover.ErrUndecryptable) || got.Decrypted {
 			t.Errorf("%s: got %v, want ErrUndecryptable", name, err)
+		}
+	}
+}
+
+// Each field stands for itself: what is in the clear beside ciphertext is shown,
+// and what no key opens is missing, alone.
+func TestDecryptGoesByField(t *testing.T) {
+	k, other := key(t, vectorKey), key(t, strings.Repeat("ab", 32))
+	raw, err := base64.StdEncoding.DecodeString(vectorCipher)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := seal(other, pack("secret", gzipped))
+	type m = pushover.Message
+	for name, tt := range map[string]struct {
+		in, want m
+		locked   string // what the error names; "" for no error
+	}{
+		"title of the service": {
+			m{Text: vectorCipher, Title: "Simulator"},
+			m{Text: vectorPlain, Title: "Simulator", Decrypted: true, PlainFields: []string{"title"}}, "",
+		},
+		"plain link": {
+			m{Text: vectorCipher, Title: vectorCipher, URL: "https://example.org", URLTitle: "open"},
+			m{Text: vectorPlain, Title: vectorPlain, URL: "https://example.org", URLTitle: "open", Decrypted: true, PlainFields: []string{"url", "url_title"}}, "",
+		},
+		"plain text": {
+			m{Text: "hello", Title: vectorCipher},
+			m{Text: "hello", Title: vectorPlain, PlainFields: []string{"message"}}, "",
+		},
+		"all in the clear": {
+			m{Text: "hello!", Title: "t"}, m{Text: "hello!", Title: "t", PlainFields: []string{"message", "title"}}, "",
+		},
+		"too short for ciphertext": {
+			m{Text: vectorCipher, URLTitle: base64.StdEncoding.EncodeToString(raw[:48])},
+			m{Text: vectorPlain, URLTitle: base64.StdEncoding.EncodeToString(raw[:48]), Decrypted: true, PlainFields: []string{"url_title"}}, "",
+		},
+		"not whole blocks": {
+			m{Text: vectorCipher, Title: base64.StdEncoding.EncodeToString(raw[1:])},
+			m{Text: vectorPlain, Title: base64.StdEncoding.EncodeToString(raw[1:]), Decrypted: true, PlainFields: []string{"title"}}, "",
+		},
+		"title under another key": {
+			m{Text: vectorCipher, Title: foreign}, m{Text: vectorPlain, Decrypted: true}, "title",
+		},
+		"text under another key": {
+			m{Text: foreign, Title: "Fire"}, m{Title: "Fire", PlainFields: []string{"title"}}, "message",
+		},
+		"all under another key": {m{Text: foreign, Title: foreign, URL: foreign}, m{}, "message, title, url"},
+	} {
+		tt.in.Encrypted, tt.want.Encrypted = true, true
+		got, err := tt.in.Decrypt([]pushover.E2EEKey{k})
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+		want := ""
+		if tt.locked != "" {
+			want = "message cannot be decrypted: no key fits " + tt.locked
+		}
+		if text := fmt.Sprint(err); err != nil != (want != "") || err != nil && text != want {
+			t.Errorf("%s: got error %v, want %q", name, err, want)
+		}
+	}
+}
+
+func TestDecryptReadsEitherBase64(t *testing.T) {
+	k := key(t, vectorKey)
+	raw, err := base64.StdEncoding.DecodeString(vectorCipher)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"URL-safe":             base64.URLEncoding.EncodeToString(raw),
+		"URL-safe, no padding": base64.RawURLEncoding.EncodeToString(raw),
+		"no padding":           base64.RawStdEncoding.EncodeToString(raw),
+		"in lines":             vectorCipher[:76] + "\r\n" + vectorCipher[76:] + "\n",
+	} {
+		got, err := pushover.Message{Text: text, Encrypted: true}.Decrypt([]pushover.E2EEKey{k})
+		if err != nil || got.Text != vectorPlain {
+			t.Errorf("%s: got %q, %v, want the text", name, got.Text, err)
 		}
 	}
 }
@@ -154,7 +239,7 @@ func TestDecompressionBombIsRefused(t *testing.T) {
 func TestDecryptKnowsCiphertextWithoutTheFlag(t *testing.T) {
 	keys := []pushover.E2EEKey{key(t, vectorKey)}
 	got, err := pushover.Message{Title: "in clear", Text: vectorCipher}.Decrypt(keys)
-	want := pushover.Message{Title: "in clear", Text: vectorPlain, Encrypted: true, Decrypted: true}
+	want := pushover.Message{Title: "in clear", Text: vectorPlain, Encrypted: true, Decrypted: true, PlainFields: []string{"title"}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("got %v (-want +got):\n%s", err, d)
 	}

@@ -63,6 +63,7 @@ type APIError struct {
 	RetryAfter time.Duration       // as the service asked; 0 if it did not
 
 	codeSent bool   // a login with a two-factor code
+	sure     bool   // the call was known to be right
 	trouble  string // why the answer says nothing about the request, as in "is not JSON"
 }
 
@@ -119,7 +120,9 @@ const (
 	minRetry     = 5 * time.Second // https://pushover.net/api#friendly
 	maxRetry     = 5 * time.Minute
 	minRateLimit = time.Minute
-	maxAskedWait = 24 * time.Hour // a Retry-After beyond this is taken for a mistake
+	maxAskedWait = 24 * time.Hour // the longest Retry-After of a 429 that is kept
+
+	maxFailureWait = time.Hour // and of any other answer
 )
 
 // RetryAfter returns how long to wait at least before trying again: 0 if err is

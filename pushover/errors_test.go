@@ -203,6 +203,30 @@ func TestRetryAfterHeader(t *testing.T) {
 	}
 }
 
+// Our clock may be wrong by hours, the service's answer says what time it is there.
+func TestRetryAfterDateIsTakenAgainstTheAnswersOwn(t *testing.T) {
+	for date, want := range map[string]time.Duration{
+		"Thu, 26 Nov 2026 12:00:00 GMT": 10 * time.Minute, // ours is in 2000
+		"Thu, 26 Nov 2026 12:10:00 GMT": 5 * time.Second,
+		"":                              time.Hour, // then it is ours that counts, and it is years behind
+	} {
+		err := answered(t, 503, http.Header{"Retry-After": {"Thu, 26 Nov 2026 12:10:00 GMT"}, "Date": {date}}, `{"status":0}`, download)
+		if got := pushover.RetryAfter(err); got != want {
+			t.Errorf("at %q: got %s, want %s", date, got, want)
+		}
+	}
+}
+
+// A proxy may ask for anything. It does not close the service for a day.
+func TestRetryAfterOfAFailureIsAnHourAtMost(t *testing.T) {
+	for _, asked := range []string{"86400", "9999999999", "Fri, 31 Dec 2100 00:00:00 GMT"} {
+		err := answered(t, 503, http.Header{"Retry-After": {asked}}, "<html>", download)
+		if got := pushover.RetryAfter(err); got != time.Hour {
+			t.Errorf("Retry-After %q: got %s, want an hour", asked, got)
+		}
+	}
+}
+
 func TestRetryability(t *testing.T) {
 	for _, tc := range []struct {
 		err  error

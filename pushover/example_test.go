@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"time"
 
 	"github.com/pushover-connector/pushover-connector/pushover"
 	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
@@ -43,12 +45,13 @@ func Example() {
 	sim.Send(pushovertest.Outgoing{Title: "Backup", Message: "42 files"})
 	sim.Send(pushovertest.Outgoing{App: "Door", Message: "open", Priority: 1})
 
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt) // Ctrl-C ends it
+	defer stop()
 	left := 2
 	err = client.Listen(ctx, func(_ context.Context, m pushover.Message) error {
 		fmt.Printf("%s: %s (%s)\n", m.Heading(), m.Text, m.Priority)
 		if left--; left == 0 {
-			cancel() // or on a signal, as in signal.NotifyContext
+			stop() // here, for there is nobody to press it
 		}
 		return nil // accepted: it will be deleted
 	})
@@ -79,6 +82,30 @@ func ExampleClient_Login() {
 	// Output:
 	// code?
 	// {UserKey:REDACTED Secret:REDACTED}
+}
+
+// From a password to a device that can be listened on.
+func ExampleClient_Enroll() {
+	sim, options := simulator()
+	defer sim.Close()
+	account := sim.AddAccount("you@example.org", "a good password", true) // with two-factor login
+	options.Credentials = pushover.Credentials{}
+	client, err := pushover.New(options)
+	check(err)
+	defer client.Close()
+
+	credentials, err := client.Enroll(context.Background(), pushover.Enrollment{
+		Email: "you@example.org", Password: "a good password", DeviceName: "nas-2",
+		TwoFactor: func(context.Context) (string, error) {
+			fmt.Println("code?")
+			return account.Code(), nil
+		},
+	})
+	check(err)
+	fmt.Println(credentials) // and credentials.Save(path)
+	// Output:
+	// code?
+	// {REDACTED REDACTED nas-2}
 }
 
 // Registering makes a new device. Its credentials are stored at once, since a
@@ -145,13 +172,15 @@ func ExampleClient_Messages() {
 	client, err := pushover.New(options)
 	check(err)
 	defer client.Close()
-	sim.SendN(2500, pushovertest.Outgoing{Message: "message {n}"})
+	sim.SendN(2500, pushovertest.Outgoing{Message: "message {n}", Queued: time.Now().Add(-time.Hour)})
 
 	ctx, total := context.Background(), 0
 	for batch, err := range client.Messages(ctx) {
 		check(err)
 		total += len(batch.Messages) // store them durably here, and only then:
-		check(client.DeleteThrough(ctx, batch.Last()))
+		if batch.Settled > 0 {       // later ones come again in the next batch
+			check(client.DeleteThrough(ctx, batch.Settled))
+		}
 	}
 	fmt.Println(total, "handled,", len(sim.Queue("nas-1")), "left")
 	// Output: 2500 handled, 0 left
@@ -206,7 +235,7 @@ func ExampleClient_Listen() {
 	client, err := pushover.New(options)
 	check(err)
 	defer client.Close()
-	sim.SendN(2, pushovertest.Outgoing{Message: "message {n}"})
+	sim.SendN(2, pushovertest.Outgoing{Message: "message {n}", Queued: time.Now().Add(-time.Hour)})
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	err = client.Listen(ctx, func(_ context.Context, m pushover.Message) error {
@@ -236,7 +265,7 @@ func ExampleClient_StartListening() {
 		arrived <- m.Text
 		return nil
 	})
-	sim.Send(pushovertest.Outgoing{Message: "hello"})
+	sim.Send(pushovertest.Outgoing{Message: "hello", Queued: time.Now().Add(-time.Hour)})
 	fmt.Println(<-arrived)
 
 	err = listening.Stop() // finishes the message in hand

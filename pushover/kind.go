@@ -72,7 +72,8 @@ func (e *APIError) nameKind() error {
 //
 // Two kinds of answer are verdicts although they name nothing: 401 and 403 for
 // the session, and for an acknowledgement any of the four, since the receipt is
-// all that distinguishes it from its neighbours.
+// all that distinguishes it from its neighbours. But a 400 is none on a receipt
+// that the service itself has delivered ([Sure]).
 func (e *APIError) verdictKind() error {
 	unauthorized := e.HTTPStatus == http.StatusUnauthorized
 	forbidden := e.HTTPStatus == http.StatusForbidden
@@ -85,7 +86,7 @@ func (e *APIError) verdictKind() error {
 		return nil
 	case unauthorized, forbidden && e.Op != opAcknowledge:
 		return ErrSessionRejected
-	case e.Op == opAcknowledge:
+	case e.Op == opAcknowledge && !(e.sure && e.HTTPStatus == http.StatusBadRequest):
 		return nil
 	default:
 		return ErrUnavailable

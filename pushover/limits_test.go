@@ -3,9 +3,11 @@ package pushover_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +54,38 @@ func download(ctx context.Context, c *pushover.Client) error {
 	return err
 }
 
+// A backlog of any size comes through, though its list is longer than may be read
+// at once, if the list ascends. Of any other it is not known what is lowest.
+func TestListBeyondTheLimitIsUsedAsFarAsItWasRead(t *testing.T) {
+	var all []string
+	for i := range 1000 {
+		all = append(all, fmt.Sprintf(`{"id":%d,"message":%q}`, i+1, strings.Repeat("x", 1000)))
+	}
+	for name, tc := range map[string]struct {
+		list []string
+		want error
+	}{"ascending": {all, nil}, "descending": {backwards(all), pushover.ErrTooLarge}} {
+		for _, size := range []int64{100_000, 100_001, 100_517, 100_999} {
+			serve(t, pushover.Options{MaxBody: size}, func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write([]byte(list(tc.list...)))
+			}, func(t *testing.T, c *pushover.Client) {
+				b, err := c.Download(t.Context())
+				if !errors.Is(err, tc.want) {
+					t.Fatalf("%s, limit %d: got %v, want %v", name, size, err, tc.want)
+				}
+				if err != nil && !strings.Contains(err.Error(), fmt.Sprintf("limit %d bytes", size)) {
+					t.Errorf("%s, limit %d: the error %v does not name it", name, size, err)
+				}
+				if err == nil && (len(b.Messages) < 60 || b.Last() != pushover.MessageID(len(b.Messages)) || !b.More) {
+					t.Errorf("limit %d: got %d messages through %s, more: %t", size, len(b.Messages), b.Last(), b.More)
+				}
+			})
+		}
+	}
+}
+
 func TestBodyOfExactlyTheLimitIsAccepted(t *testing.T) {
-	doc := list(`{"id":1}`)
+	doc := list(`{"id":2},{"id":1}`)
 	for extra, want := range map[int64]error{0: nil, -1: pushover.ErrTooLarge} {
 		serve(t, pushover.Options{MaxBody: int64(len(doc)) + extra}, func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(doc))
@@ -123,4 +155,10 @@ func TestTimeLimitOfACallIsOnTheWholeOfADownloadOnItsProgress(t *testing.T) {
 			t.Errorf("download that falls silent: got %v after %s, want ErrUnavailable after 10 s", err, time.Since(start))
 		}
 	})
+}
+
+func backwards(list []string) []string {
+	list = slices.Clone(list)
+	slices.Reverse(list)
+	return list
 }

@@ -20,9 +20,9 @@ type link struct {
 	gate      *gate
 }
 
-func newLink(o Options) *link {
+func newLink(o Options, host string) *link {
 	return &link{
-		transport: newTransport(o),
+		transport: newTransport(o, host),
 		turns:     make(chan struct{}, maxConns),
 		side:      make(chan struct{}, maxConns-1),
 		gate:      newGate(o.OnAPIState),

@@ -12,7 +12,7 @@ import (
 const (
 	safetySync   = 20 * time.Minute // guards against lost signals
 	firstSync    = 30 * time.Second // if no stream comes up at first
-	deleteEvery  = 5 * time.Second  // most work to be repeated after a crash, in time
+	deleteEvery  = 5 * time.Second  // most work on a backlog to be repeated after a crash, in time
 	lastDeletion = 10 * time.Second // what an ended context still allows
 )
 
@@ -25,7 +25,7 @@ const (
 //
 // A message is deleted only after handle accepted it, and handle sees every
 // message at least once. It sees one again if the program ended before the
-// deletion, which follows within about five seconds or at the end of the batch.
+// deletion, which follows within about ten seconds: see [Batch.Settled].
 // Within one call of Listen it sees none twice that it accepted, unless the
 // service lists it again after a download without it.
 //
@@ -152,8 +152,11 @@ func (l *listener) run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		called := l.called.Swap(false)
-		n, err := l.sync(ctx)
+		n, settlesIn, err := l.sync(ctx)
 		next := safetySync
+		if settlesIn > 0 {
+			next = settlesIn
+		}
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -162,7 +165,7 @@ func (l *listener) run(ctx context.Context) error {
 			l.handling.recovered(ctx)
 			l.ladder.Reset()
 			if called && n == 0 { // the signal may run ahead of its message
-				next = between(time.Second, 2*time.Second)
+				next = min(next, between(time.Second, 2*time.Second))
 			}
 		case !errors.Is(err, errLater) && !errors.Is(err, ErrStalled) && !Retryable(err):
 			return err
@@ -211,33 +214,36 @@ type laterError struct{ error }
 func (e laterError) Is(target error) bool { return target == errLater }
 func (e laterError) Unwrap() error        { return e.error }
 
-// sync downloads until the queue is empty, and says how many messages were
-// accepted. A batch that brings nothing new may be what an earlier deletion
-// failed to take away; a second one means that deleting does not work.
-func (l *listener) sync(ctx context.Context) (accepted int, err error) {
+// sync downloads until the queue is empty or only holds what has not settled, and
+// says how many messages were accepted, and when to look again for the others'
+// sake. A batch that brings nothing new may be what an earlier deletion failed to
+// take away; a second one means that deleting does not work.
+func (l *listener) sync(ctx context.Context) (accepted int, settlesIn time.Duration, err error) {
 	for idle := 0; idle < 2; {
 		b, err := l.Download(ctx)
 		if err != nil {
-			return accepted, err
+			return accepted, 0, err
 		}
 		l.forget(b)
 		if len(b.Messages) == 0 {
-			return accepted, nil
+			return accepted, 0, nil
 		}
 		n, err := l.batch(ctx, b)
 		accepted += n
 		switch {
 		case err != nil:
-			return accepted, err
+			return accepted, 0, err
 		case ctx.Err() != nil:
-			return accepted, context.Cause(ctx)
+			return accepted, 0, context.Cause(ctx)
+		case b.Messages[0].ID > b.Settled:
+			return accepted, b.SettlesIn, nil
 		case n == 0:
 			idle++
 		default:
 			idle = 0
 		}
 	}
-	return accepted, ErrStalled
+	return accepted, 0, ErrStalled
 }
 
 // forget drops the memory of messages that are gone from the server. What is
@@ -252,8 +258,8 @@ func (l *listener) forget(b *Batch) {
 	l.handled = there
 }
 
-// batch hands the messages out and deletes what was accepted: at the end, before
-// an error, and now and then between.
+// batch hands the messages out and deletes what was accepted and has settled: at
+// the end, before an error, and now and then between.
 func (l *listener) batch(ctx context.Context, b *Batch) (accepted int, err error) {
 	var through, deleted MessageID
 	last := time.Now()
@@ -270,8 +276,10 @@ func (l *listener) batch(ctx context.Context, b *Batch) (accepted int, err error
 			l.ladder.Reset()
 			accepted++
 		}
-		through = m.ID
-		if time.Since(last) >= deleteEvery {
+		if m.ID <= b.Settled {
+			through = m.ID
+		}
+		if through > deleted && time.Since(last) >= deleteEvery {
 			if err = l.delete(ctx, through); err != nil {
 				return accepted, err
 			}

@@ -52,7 +52,10 @@ func numbers(n int) []string {
 	return out
 }
 
-func (w *world) send(n int) { w.sim.SendN(n, pushovertest.Outgoing{Title: "{n}", Message: "m"}) }
+// send makes a backlog of an hour ago.
+func (w *world) send(n int) {
+	w.sim.SendN(n, pushovertest.Outgoing{Title: "{n}", Message: "m", Queued: time.Now().Add(-time.Hour)})
+}
 
 func (w *world) stopListening(l *pushover.Listening) {
 	w.Helper()
@@ -180,7 +183,7 @@ func TestSignalsDuringADownloadCauseExactlyOneMore(t *testing.T) {
 		synctest.Wait()
 		before := w.sim.Requests("GET messages")
 		w.sim.Fault(pushovertest.Fault{On: "GET messages", Delay: 2 * time.Second, Count: 1})
-		w.sim.Send(pushovertest.Outgoing{Title: "1"})
+		w.sim.Send(pushovertest.Outgoing{Title: "1", Queued: time.Now().Add(-time.Hour)})
 		synctest.Wait() // the download is under way
 		w.sim.Signal("", "!!!!!!!!")
 		time.Sleep(10 * time.Second)

@@ -37,8 +37,12 @@ type Message struct {
 	Receipt      Receipt // of an emergency, for [Client.Acknowledge]; form not checked
 	Subscription string  // set if it came through a subscription
 
-	Encrypted bool // Title, Text, URL and URLTitle are end-to-end encrypted
-	Decrypted bool // they were, and Message.Decrypt has put the clear text in place
+	Encrypted bool // Title, Text, URL and URLTitle, or some of them, are end-to-end encrypted
+	Decrypted bool // Text was, and Message.Decrypt has put the clear text in place
+
+	// PlainFields are those of message, title, url and url_title that came in the
+	// clear in an encrypted message: nobody has authenticated them. Decrypt sets it.
+	PlainFields []string
 
 	// Raw is the message's JSON object as received, unknown fields included. It
 	// is valid JSON. Decrypt leaves it alone.
@@ -87,6 +91,17 @@ type Batch struct {
 	// unseen. That the service itself sends the lowest of its queue first is seen,
 	// and not documented.
 	Messages []Message
+
+	// Settled is the highest id of Messages that a deletion may go through, 0 if
+	// there is none. Ids order time to the second only: until a few seconds after a
+	// message has come in, another may follow with a lower id, and a deletion would
+	// take it along unseen. What is above Settled stays in the queue, until a later
+	// download has a higher Settled and shows what has come in below it meanwhile. A
+	// download begun after SettlesIn settles all of Messages; SettlesIn is 0 if
+	// waiting would not help: nothing of Messages is above Settled, or only ids that
+	// cannot be true.
+	Settled   MessageID
+	SettlesIn time.Duration
 
 	// More says that [Options.MaxBatch] or [Options.MaxBatchBytes] cut the
 	// download: delete these and download again.

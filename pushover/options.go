@@ -38,8 +38,11 @@ type Options struct {
 	// device id for [Client.RegisterDevice].
 	Credentials Credentials
 
-	// RootCAs verify the servers' certificates. Nil means the system's.
+	// RootCAs verify the servers' certificates. Nil means the system's. CAFile, if it
+	// is set, is a PEM file with those to use instead. It is read for each
+	// connection, so that a renewed one is used from the next connection on.
 	RootCAs *x509.CertPool
+	CAFile  string
 
 	// DialContext opens the connections of both REST and stream. Nil means a
 	// [net.Dialer] and the proxies of the environment
@@ -69,9 +72,9 @@ type Options struct {
 	// bytes of their JSON (one message is always kept). Defaults: 5000, 8 MiB.
 	MaxBatch, MaxBatchBytes int
 
-	// MaxBody is the most bytes read of a download; a longer one fails with
-	// ErrTooLarge. Default 64 MiB. Other documents may have 1 MiB, icons and
-	// sounds 5 MiB.
+	// MaxBody is the most bytes read of a download. Of a longer one the beginning is
+	// used, and [Batch.More] set, if its ids ascend; else it fails with ErrTooLarge.
+	// Default 64 MiB. Other documents may have 1 MiB, icons and sounds 5 MiB.
 	MaxBody int64
 
 	// OnRequest is called after every REST request, by the goroutine that made

@@ -2,6 +2,7 @@ package pushover_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -50,12 +51,12 @@ func TestAnswerThatIsNoVerdictIsNotRemembered(t *testing.T) {
 		{Status: 423, Body: `{"status":0,"request":"x","errors":["locked"]}`},
 		{Status: 400, Body: `{"status":0,"request":"x","errors":["message queue is busy"]}`},
 	} {
-		for on, call := range map[string]func(*world, pushover.Receipt) error{
+		for on, call := range map[pushovertest.Operation]func(*world, pushover.Receipt) error{
 			"GET messages":     func(w *world, _ pushover.Receipt) error { return download(w.Context(), w.client) },
 			"POST acknowledge": func(w *world, r pushover.Receipt) error { return w.client.Acknowledge(w.Context(), r) },
 		} {
 			if on == "POST acknowledge" && f.Status == 400 {
-				continue // which is a verdict on the receipt
+				continue // which is a verdict on a receipt that may be anybody's
 			}
 			simulate(t, pushovertest.Options{}, func(w *world) {
 				sent := w.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
@@ -201,4 +202,43 @@ func TestMemoryOfRejectionsIsBounded(t *testing.T) {
 			t.Errorf("got %d requests, want %d", requests, want)
 		}
 	})
+}
+
+// A receipt that was delivered is right, so that a 400 that names nothing does not
+// end its acknowledgement for good.
+func TestUnnamedRefusalOfADeliveredReceiptIsTrouble(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		sent := w.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
+		w.sim.Fault(pushovertest.Fault{On: "POST acknowledge", Status: 400, Body: `{"status":0,"errors":["try again"]}`, Count: 1})
+		sure := pushover.Sure(w.Context())
+		err := w.client.Acknowledge(sure, pushover.Receipt(sent.Receipt))
+		if !pushover.Retryable(err) || pushover.RetryAfter(err) < 5*time.Second {
+			w.Fatalf("got %v, want a retryable error", err)
+		}
+		time.Sleep(pushover.RetryAfter(err))
+		if err := w.client.Acknowledge(sure, pushover.Receipt(sent.Receipt)); err != nil {
+			w.Errorf("again: got %v, want success", err)
+		}
+	})
+}
+
+// A missing icon is the service's answer to a good request; one that is forbidden
+// is a bad request like others.
+func TestOnlyMissingFilesAreNotCountedAsRejections(t *testing.T) {
+	for status, slow := range map[int]bool{http.StatusNotFound: false, http.StatusForbidden: true} {
+		serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+		}, func(t *testing.T, c *pushover.Client) {
+			for i := range pushover.MaxRejections {
+				if _, err := c.Icon(t.Context(), fmt.Sprint("x", i)); err == nil {
+					t.Fatal("got an icon")
+				}
+			}
+			start := time.Now()
+			_, _ = c.Icon(t.Context(), "last")
+			if waited := time.Since(start) > 0; waited != slow {
+				t.Errorf("%d: one more waited: %t, want %t", status, waited, slow)
+			}
+		})
+	}
 }

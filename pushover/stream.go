@@ -119,7 +119,7 @@ func (c *Client) dialStream(ctx context.Context, private []string) (*websocket.C
 			return conn, err
 		},
 		Proxy:            proxyFor(c.o),
-		TLSClientConfig:  tlsConfig(c.o),
+		TLSClientConfig:  tlsConfig(c.o, c.stream.Hostname()),
 		HandshakeTimeout: c.o.Timeout,
 		ReadBufferSize:   maxFrame,
 		WriteBufferSize:  1 << 10,
@@ -154,7 +154,7 @@ func (c *Client) dialStream(ctx context.Context, private []string) (*websocket.C
 func refusedUpgrade(resp *http.Response, private []string) error {
 	e := &APIError{
 		Op: opStream, HTTPStatus: resp.StatusCode,
-		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After")),
+		RetryAfter: askedWait(resp),
 	}
 	if resp.StatusCode < 400 {
 		e.trouble = "and no websocket"

@@ -3,12 +3,15 @@ package pushover_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -113,5 +116,62 @@ func TestProxyOfTheEnvironmentIsUsed(t *testing.T) {
 	}
 	if got := <-seen; got != "CONNECT client.invalid:80" {
 		t.Errorf("second request at the proxy: got %q, want the stream", got)
+	}
+}
+
+// A file of authorities that is renewed is used from the next connection on, and
+// nothing else of the verification is lost with it.
+func TestRenewedCAFileIsReadAgain(t *testing.T) {
+	sim, other := pushovertest.New(pushovertest.Options{}), pushovertest.New(pushovertest.Options{})
+	for _, s := range []*pushovertest.Server{sim, other} {
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	use := func(s *pushovertest.Server) {
+		t.Helper()
+		if err := os.WriteFile(file, s.CAPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(other)
+	o := pushover.Options{
+		APIURL: sim.TLSAPIURL(), StreamURL: sim.TLSStreamURL(), CAFile: file, Credentials: credentialsOf(sim.AddDevice("nas-1")),
+	}
+	var unknown *tls.CertificateVerificationError
+	if err := download(t.Context(), mustNew(t, o)); !errors.As(err, &unknown) {
+		t.Errorf("another's authority: got %v, want a certificate error", err)
+	}
+	client := mustNew(t, o)
+	defer client.Close()
+	use(sim)
+	if err := download(t.Context(), client); err != nil {
+		t.Errorf("renewed file: got %v", err)
+	}
+	s, err := client.Connect(t.Context())
+	if err != nil {
+		t.Fatalf("renewed file, stream: got %v", err)
+	}
+	_ = s.Close()
+
+	client.Close() // the next download needs a connection
+	if err := os.WriteFile(file, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := download(t.Context(), client); err == nil || !strings.Contains(err.Error(), "CA file") || !pushover.Retryable(err) {
+		t.Errorf("half a file: got %v, want an error that names it", err)
+	}
+
+	use(sim)
+	addr := sim.TLSAddr()
+	o.APIURL, o.StreamURL = "https://example.org", "wss://example.org/push"
+	o.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	var host x509.HostnameError
+	if err := download(t.Context(), mustNew(t, o)); !errors.As(err, &host) {
+		t.Errorf("another host's certificate: got %v, want a hostname error", err)
 	}
 }

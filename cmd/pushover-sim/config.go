@@ -41,8 +41,7 @@ func parse(args []string, stdout, _ io.Writer) (config, error) {
 	fs.DurationVar(&o.Trial, "trial", 30*24*time.Hour, "`time` that an unlicensed account may use its devices; 0s for none")
 	fs.BoolVar(&unlicensed, "unlicensed", false, "give the first account no desktop licence")
 	fs.IntVar(&o.MonthlyLimit, "monthly-limit", 10_000, "messages `n` that each application may send through the sending API")
-	fs.Int64Var(&o.FirstID, "first-id", 0, "id `n` of the first message (default: one beyond 2^53)")
-	fs.BoolVar(&o.DeviceAliases, "device-aliases", false, "accept the device id as \"device\" and \"deviceId\" too")
+	fs.BoolVar(&o.StrictDeviceID, "strict-device-id", false, "refuse the device id under the names \"device\" and \"deviceId\"")
 	fs.StringVar(&level, "log-level", "info", "`level`: debug, info, warn or error")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -77,9 +76,6 @@ func (c *config) validate(fs *flag.FlagSet, level string) error {
 	}
 	if c.options.MonthlyLimit <= 0 {
 		bad("-monthly-limit: %d is not positive", c.options.MonthlyLimit)
-	}
-	if c.options.FirstID < 0 {
-		bad("-first-id: %d is negative", c.options.FirstID)
 	}
 	for name, v := range map[string]string{"-user-key": c.options.UserKey, "-app-token": c.options.AppToken} {
 		if v != "" && !key(v) {

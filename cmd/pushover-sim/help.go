@@ -55,7 +55,7 @@ Control, all JSON. Unknown fields and bad values are refused with a reason.
   POST /sim/messages   queue messages without the sender's rules
     curl $API/sim/messages -d '{"count":1000,"title":"t","message":"number {n}"}'
     also: priority, app, sound, url, url_title, html, monospace, encrypted, ttl,
-    retry, expire, timestamp, device, to (user key, group key or e-mail),
+    retry, expire, timestamp, age (of an old backlog), device, to (user key, group key or e-mail),
     fields (raw fields that add or replace), omit (fields left out)
   POST /sim/frames     send signals on streams
     curl $API/sim/frames -d '{"frame":"R"}'
@@ -77,8 +77,9 @@ Control, all JSON. Unknown fields and bad values are refused with a reason.
   POST /sim/groups     {"emails":["a@example.org"]} -> {"group_key"}
   POST /sim/devices    {"name":"nas-1","disabled":true} or {"name","remove":true}
   POST /sim/settings   licensed, keepalive (bool), order (ascending, descending,
-                       shuffled), page_size, omit_strings, error_shape (list,
-                       object), retry_mode (signal, message), revoke (a secret)
+                       shuffled), page_size, omit_strings, loose_ids (ascending
+                       from second to second only), error_shape (list, object),
+                       quiet_hours (bool), retry_mode (signal, message), revoke (a secret)
   GET  /sim/state      devices with their queues, receipts, counts of requests
   GET  /sim/violations what clients did against the rules of the service:
     [] or [{"rule","detail","at"}]; DELETE clears it. Rules: connections,

@@ -180,7 +180,7 @@ func TestBadArgumentsAreAllReported(t *testing.T) {
 	}{
 		{[]string{"-page-size", "0", "-keepalive", "0s", "-retention", "-1s", "-log-level", "loud", "extra"}, []string{"-page-size", "-keepalive", "-retention", "-log-level", `"extra"`}},
 		{[]string{"-listen", "", "-tls-listen", ""}, []string{"-listen and -tls-listen"}},
-		{[]string{"-monthly-limit", "0", "-first-id", "-1", "-user-key", "x", "-app-token", "x"}, []string{"-monthly-limit", "-first-id", "-user-key", "-app-token"}},
+		{[]string{"-monthly-limit", "0", "-user-key", "x", "-app-token", "x"}, []string{"-monthly-limit", "-user-key", "-app-token"}},
 		{[]string{"-unknown"}, []string{"-unknown"}},
 		{[]string{"-page-size", "many"}, []string{"-page-size", `"many"`}},
 	}

@@ -45,6 +45,7 @@ type account struct {
 	trial    time.Time
 	lastStep int64 // TOTP step of the last accepted code
 	devices  []*device
+	sent     int // through the sending side
 }
 
 // A session is what one login made. A secret is good for all devices of its
@@ -136,7 +137,7 @@ func (s *Server) addAccount(email, password, userKey, token string, twofa, licen
 	if len(s.accounts) > 1 {
 		name, _, _ = strings.Cut(email, "@")
 	}
-	s.addApplication(name, token)
+	s.addApplication(name, token, a)
 	return a
 }
 
@@ -167,7 +168,7 @@ func (s *Server) newSession(a *account) *session {
 	return se
 }
 
-// login is POST users/login.json. Wire reference 2.1.
+// login is POST users/login.json.
 func (s *Server) login(c *call) reply {
 	email, password, code := c.params.Get("email"), c.params.Get("password"), c.params.Get("twofa")
 	a := s.accountByEmail(email)

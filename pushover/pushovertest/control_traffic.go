@@ -18,26 +18,14 @@ func (s *Server) listViolations() []Violation {
 
 func (s *Server) controlMessages(body []byte) (any, error) {
 	in := struct {
-		Count     int            `json:"count"`
-		Priority  int            `json:"priority"`
-		Title     string         `json:"title"`
-		Message   string         `json:"message"`
-		App       string         `json:"app"`
-		Sound     string         `json:"sound"`
-		URL       string         `json:"url"`
-		URLTitle  string         `json:"url_title"`
-		HTML      bool           `json:"html"`
-		Monospace bool           `json:"monospace"`
-		Encrypted bool           `json:"encrypted"`
-		TTL       span           `json:"ttl"`
-		Retry     span           `json:"retry"`
-		Expire    span           `json:"expire"`
-		Timestamp int64          `json:"timestamp"`
-		Device    string         `json:"device"`
-		To        string         `json:"to"`
-		Fields    map[string]any `json:"fields"`
-		Omit      []string       `json:"omit"`
-	}{Count: 1, Message: "message {n}"}
+		Outgoing
+		Count     int `json:"count"`
+		TTL       span
+		Retry     span
+		Expire    span
+		Age       span
+		Timestamp int64
+	}{Count: 1, Outgoing: Outgoing{Message: "message {n}"}}
 	if err := decodeControl(body, &in); err != nil {
 		return nil, err
 	}
@@ -50,11 +38,10 @@ func (s *Server) controlMessages(body []byte) (any, error) {
 	if err := s.knownDevices(in.To, in.Device); err != nil {
 		return nil, err
 	}
-	m := Outgoing{
-		Title: in.Title, Message: in.Message, Priority: in.Priority, App: in.App, Sound: in.Sound, URL: in.URL,
-		URLTitle: in.URLTitle, HTML: in.HTML, Monospace: in.Monospace, Encrypted: in.Encrypted,
-		TTL: time.Duration(in.TTL), Retry: time.Duration(in.Retry), Expire: time.Duration(in.Expire),
-		Device: in.Device, To: in.To, Fields: in.Fields, Omit: in.Omit,
+	m := in.Outgoing
+	m.TTL, m.Retry, m.Expire = time.Duration(in.TTL), time.Duration(in.Retry), time.Duration(in.Expire)
+	if in.Age > 0 {
+		m.Queued = time.Now().Add(-time.Duration(in.Age))
 	}
 	if in.Timestamp != 0 {
 		m.Timestamp = time.Unix(in.Timestamp, 0)
@@ -85,13 +72,7 @@ func (s *Server) knownDevices(to, names string) error {
 		return nil
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		found := false
-		for _, a := range accounts {
-			for _, d := range a.devices {
-				found = found || d.name == strings.TrimSpace(name)
-			}
-		}
-		if !found {
+		if len(s.named(strings.TrimSpace(name))) == 0 {
 			return fmt.Errorf("device: no device %q", strings.TrimSpace(name))
 		}
 	}
@@ -150,18 +131,18 @@ func (s *Server) controlFrames(body []byte) (any, error) {
 
 func (s *Server) controlFaults(body []byte) (any, error) {
 	var in struct {
-		On          string `json:"on"`
-		Status      int    `json:"status"`
-		Body        string `json:"body"`
-		ContentType string `json:"content_type"`
-		RetryAfter  span   `json:"retry_after"`
-		Act         bool   `json:"act"`
-		Delay       span   `json:"delay"`
-		Drop        string `json:"drop"`
-		PadTo       int64  `json:"pad_to"`
-		Count       int    `json:"count"`
-		For         span   `json:"for"`
-		Skip        int    `json:"skip"`
+		On          Operation `json:"on"`
+		Status      int       `json:"status"`
+		Body        string    `json:"body"`
+		ContentType string    `json:"content_type"`
+		RetryAfter  span      `json:"retry_after"`
+		Act         bool      `json:"act"`
+		Delay       span      `json:"delay"`
+		Drop        Drop      `json:"drop"`
+		PadTo       int64     `json:"pad_to"`
+		Count       int       `json:"count"`
+		For         span      `json:"for"`
+		Skip        int       `json:"skip"`
 	}
 	if err := decodeControl(body, &in); err != nil {
 		return nil, err

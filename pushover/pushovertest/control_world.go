@@ -3,6 +3,7 @@ package pushovertest
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Control calls that change who is there and how the service behaves.
@@ -81,6 +82,8 @@ func (s *Server) controlSettings(body []byte) (any, error) {
 		KeepAlive   *bool       `json:"keepalive"`
 		Order       *Order      `json:"order"`
 		OmitStrings *bool       `json:"omit_strings"`
+		LooseIDs    *bool       `json:"loose_ids"`
+		QuietHours  *bool       `json:"quiet_hours"`
 		ErrorShape  *ErrorShape `json:"error_shape"`
 		RetryMode   *RetryMode  `json:"retry_mode"`
 		PageSize    *int        `json:"page_size"`
@@ -103,6 +106,8 @@ func (s *Server) controlSettings(body []byte) (any, error) {
 	set(in.KeepAlive, func(on bool) { s.StopKeepAlive(!on) })
 	set(in.Order, s.SetOrder)
 	set(in.OmitStrings, s.OmitStrings)
+	set(in.LooseIDs, s.LooseIDs)
+	set(in.QuietHours, func(on bool) { s.SetQuiet(on, time.Time{}) })
 	set(in.ErrorShape, s.SetErrorShape)
 	set(in.RetryMode, s.SetRetryMode)
 	set(in.PageSize, s.SetPageSize)

@@ -20,12 +20,7 @@ type device struct {
 	stream   *stream  // the live one, or nil
 	logins   int
 
-	// delivered is the highest id a complete download brought, cleared the
-	// highest that was deleted through.
-	delivered, cleared int64
-	// lapsed are delivered ids that retention took before the client
-	// deleted them, so that its delete is not mistaken for one of an unseen id.
-	lapsed map[int64]struct{}
+	cleared int64 // the highest id that was deleted through, or that retention took
 
 	credit int         // downloads there was a reason for
 	polls  []time.Time // downloads without one, of the last hour
@@ -149,7 +144,7 @@ func plainName(name string) bool {
 	return name != ""
 }
 
-// registerDevice is POST devices.json. Wire reference 2.2 and 2.6.
+// registerDevice is POST devices.json.
 func (s *Server) registerDevice(c *call) reply {
 	se := s.sessions[c.params.Get("secret")]
 	if se == nil {

@@ -28,32 +28,56 @@
 // emergencies, retention, trial and the rules of good manners then follow the
 // bubble's clock: three weeks pass in no time.
 //
-// # What it simulates
+// # Which of it a receiver's test needs
 //
-//   - Accounts with password and TOTP second factor (a code works once);
-//     sessions, a new secret for each login; devices with name rules; licence
-//     and trial.
-//   - One queue per device. Ids lie beyond 2^53 and are never such that a
-//     float64 could hold them. A download removes nothing, a delete removes
-//     everything up to an id, retention removes what is old.
-//   - The websocket: login frame as text or binary, no positive answer, '#',
-//     '!', 'R', 'E' and 'A', one live stream per device.
-//   - Emergencies: receipts, repetition, expiry, acknowledgement, groups,
-//     cancelling, callbacks (to loopback only).
-//   - The sending side with its validation, limits and receipts.
-//   - Parameters in the query, in bodies of every kind and label that clients
-//     in production have been seen to send.
+// [Server.Start] or [Server.StartPipe], [Server.AddDevice], [Server.Send],
+// [Server.Wait], [Server.Fault] and [Server.Violations]. The rest changes the
+// world ([Server.AddAccount], [Server.AddGroup], [Server.AddSound],
+// [Server.SetLicensed], [Server.SetQuiet], [Server.DisableDevice],
+// [Server.RevokeSecret] …), puts frames on streams ([Server.Signal] …), looks at
+// what became of it ([Server.State], [Server.Queue], [Server.Receipt],
+// [Server.Requests]), or chooses where clients should cope with either.
+//
+// # The wire
+//
+// What it does is what https://pushover.net/api/client and /api say, and what
+// clients and senders that work with the real service show:
+//
+//   - One queue per device. A download removes nothing, a deletion everything up to
+//     an id, retention what is 21 days old. Every id comes as a number and as a
+//     string (id_str), since it does not fit a float64.
+//   - The upper half of an id is the second of arrival, counted from 2018-01-01 UTC;
+//     the lower half belongs to whoever made it. So ids order time to the second only:
+//     [Server.LooseIDs] shows it. (Before 2018, as in a fresh bubble, twenty years
+//     are added: sleep to a later date first to have ids and dates agree.)
+//   - The stream is a login frame "login:DEVICE:SECRET\n", text or binary; no positive
+//     answer; signals of one byte: '#' every 30 s, '!' for a message, 'R' to
+//     reconnect, 'E' for good, 'A' taken over. One live stream per device.
+//   - A refusal is 4xx with status 0 and errors, a list or an object by parameter;
+//     an unknown path an HTML page. Two-factor login is asked for by 412.
+//   - An emergency has a receipt and is repeated every retry seconds (30 at least),
+//     50 times at most, until expire (10 800 s at most), until it is acknowledged by
+//     any device, member of the group included, or cancelled.
+//   - Parameters may stand in the query and in bodies of any kind and label; a
+//     multipart body may lack the line end before its last boundary, a path may have
+//     a slash twice, the device id may be called device or deviceId.
+//   - A message may have 1024 characters, a title 250, a url 512, a url_title 100;
+//     ciphertext, which is longer, is not measured. One that is encrypted and has no
+//     title gets the application's name, in the clear. The quota is the account's.
+//
+// Groups, glances, licences and subscriptions have no API here: they are no
+// matter of a receiver.
 //
 // What is not known about the real service is chosen as its documentation and
 // captures suggest and can be changed where clients should cope with either:
 // [Server.SetOrder], [Server.SetErrorShape], [Server.SetRetryMode],
-// [Server.OmitStrings], [Options].DeviceAliases. These choices are made
+// [Server.OmitStrings], [Options].StrictDeviceID. These choices are made
 // without evidence: an acknowledgement after expiry is accepted and noted; a
 // session rejected at download or deletion is a 400, a disabled device a 403;
 // a wrong second factor is a 412 again; an expired ttl does not remove a
 // message from a queue; no '!' is sent at login for what waits already; a page
 // holds the lowest ids of the queue; a stream hears of the end of the trial
-// when its next '#' is due.
+// when its next '#' is due; tags may have 255 characters.
 //
 // # Trouble
 //

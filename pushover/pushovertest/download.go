@@ -36,6 +36,15 @@ func (s *Server) OmitStrings(omit bool) {
 	s.omitStrings = omit
 }
 
+// LooseIDs lets several makers number the messages from now on, as the real
+// service seems to: ids then ascend from one second to the next, but a message
+// may get a lower id than one that came before it within the same second.
+func (s *Server) LooseIDs(loose bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looseIDs = loose
+}
+
 // SetPageSize changes Options.PageSize: the most messages of one download, -1
 // for no limit.
 func (s *Server) SetPageSize(n int) {
@@ -83,18 +92,25 @@ func (d *device) ids() []string {
 	return slices.Clip(d.listed)
 }
 
-// expire drops what has waited longer than the retention. Arrival order is id
-// order, so it is always a prefix.
+// insert puts a message into its place by id, which is nearly always the end.
+func (d *device) insert(q queued) {
+	i := len(d.queue)
+	for i > 0 && d.queue[i-1].id > q.id {
+		i--
+	}
+	d.queue = slices.Insert(d.queue, i, q)
+	if i < len(d.listed) {
+		d.listed = slices.Clone(d.listed[:i]) // what others hold of it must not change
+	}
+}
+
+// expire drops what has waited longer than the retention. Ids ascend with the
+// seconds of arrival, so it is a prefix.
 func (s *Server) expire(d *device) {
 	limit := time.Now().Add(-s.opts.Retention)
 	n := sort.Search(len(d.queue), func(i int) bool { return d.queue[i].at.After(limit) })
-	for _, q := range d.queue[:n] {
-		if q.delivered {
-			if d.lapsed == nil {
-				d.lapsed = map[int64]struct{}{}
-			}
-			d.lapsed[q.id] = struct{}{}
-		}
+	if n > 0 { // so that deleting them is not mistaken for deleting the unseen
+		d.cleared = max(d.cleared, d.queue[n-1].id)
 	}
 	d.drop(n)
 }
@@ -108,9 +124,9 @@ func (d *device) drop(n int) {
 	}
 }
 
-// download is GET messages.json. Wire reference 2.3.
+// download is GET messages.json.
 func (s *Server) download(c *call) reply {
-	d, refusal := s.authorise(c, c.deviceID(s.opts.DeviceAliases))
+	d, refusal := s.authorise(c, c.deviceID(s.opts.StrictDeviceID))
 	if refusal != nil {
 		return *refusal
 	}
@@ -130,22 +146,32 @@ func (s *Server) download(c *call) reply {
 	p.tail = append([]byte(`],"user":`), encodeJSON(s.userObject(d.account))...)
 	p.tail = append(p.tail, `,"device":`...)
 	p.tail = append(p.tail, encodeJSON(deviceObject(d))...)
+	if len(s.sounds) > 0 {
+		names := map[string]string{}
+		for _, one := range s.sounds {
+			names[one.code] = one.name
+		}
+		p.tail = append(append(p.tail, `,"sounds":`...), encodeJSON(names)...)
+	}
 	p.tail = append(p.tail, ',')
 	p.tail = append(p.tail, r.body[1:]...) // status, request and the brace
-	highest := int64(0)
-	if n > 0 {
-		highest = p.items[n-1].id
+	given := make([]int64, n)
+	for i, q := range p.items {
+		given[i] = q.id
 	}
 	s.arrange(p)
 	r.body, r.page = nil, p
 	r.received = func() {
-		for i := range d.queue {
-			if d.queue[i].id > highest {
+		rest := given
+		for i := range d.queue { // more may have come, and others gone
+			for len(rest) > 0 && rest[0] < d.queue[i].id {
+				rest = rest[1:]
+			}
+			if len(rest) == 0 {
 				break
 			}
-			d.queue[i].delivered = true
+			d.queue[i].delivered = d.queue[i].delivered || d.queue[i].id == rest[0]
 		}
-		d.delivered = max(d.delivered, highest)
 	}
 	s.manners.downloaded(c, d)
 	return r
@@ -162,9 +188,21 @@ func (s *Server) arrange(p *page) {
 	}
 }
 
+// SetQuiet sets the quiet hours of all accounts, and the end of a silence for a
+// while; a zero until means that there is none.
+func (s *Server) SetQuiet(hours bool, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quietHours, s.quietUntil = hours, until
+}
+
 func (s *Server) userObject(a *account) map[string]any {
+	var until any
+	if !s.quietUntil.IsZero() {
+		until = s.quietUntil.Unix()
+	}
 	return map[string]any{
-		"quiet_hours": false, "quick_quiet_until": nil,
+		"quiet_hours": s.quietHours, "quick_quiet_until": until,
 		"is_android_licensed": false, "is_ios_licensed": false, "is_desktop_licensed": a.licensed,
 		"email": a.Email, "created_at": a.created.Unix(), "first_email_alias": "sim" + a.UserKey[max(0, len(a.UserKey)-6):],
 		"show_tipjar": "1", "show_team_ad": "1",
@@ -197,14 +235,7 @@ func (s *Server) deleteThrough(c *call) reply {
 		d.credit++
 	}
 	d.drop(n)
-	if id > d.cleared {
-		d.cleared = id
-		for lapsed := range d.lapsed {
-			if lapsed <= id {
-				delete(d.lapsed, lapsed)
-			}
-		}
-	}
+	d.cleared = max(d.cleared, id)
 	return s.success(nil)
 }
 

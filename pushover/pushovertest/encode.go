@@ -2,18 +2,17 @@ package pushovertest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // encode writes the part of the JSON object that all devices share. Field
-// names and types: wire reference 3.
+// names and types: see "The wire".
 func (s *Server) encode(msg *message, m Outgoing) {
-	now := time.Now()
-	date := now
+	date := m.Queued
 	if !m.Timestamp.IsZero() {
 		date = m.Timestamp
 	}
@@ -37,14 +36,14 @@ func (s *Server) encode(msg *message, m Outgoing) {
 	}
 	e.text("icon", m.app.icon)
 	e.integer("date", date.Unix())
-	e.integer("queued_date", now.Unix())
-	e.integer("dispatched_date", now.Unix())
+	e.integer("queued_date", m.Queued.Unix())
+	e.integer("dispatched_date", m.Queued.Unix())
 	if m.TTL > 0 && m.Priority != 2 {
-		e.integer("expiration_date", now.Add(m.TTL).Unix())
+		e.integer("expiration_date", m.Queued.Add(m.TTL).Unix())
 	}
 	e.integer("priority", int64(m.Priority))
 	if m.Sound != "" {
-		e.text("sound", soundCode(m.Sound))
+		e.text("sound", cmp.Or(s.sound(m.Sound).code, m.Sound))
 	}
 	if m.URL != "" {
 		e.text("url", m.URL)

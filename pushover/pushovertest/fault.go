@@ -3,28 +3,28 @@ package pushovertest
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// What Fault.Drop can say.
+// A Drop is a way to close a connection in the middle of a request.
+type Drop string
+
+// The ways.
 const (
-	dropBefore = "before"
-	dropAfter  = "after"
-	dropHalf   = "half"
-	dropStall  = "stall"
+	DropBefore Drop = "before" // the request is carried out
+	DropAfter  Drop = "after"  // it, without an answer
+	DropHalf   Drop = "half"   // of the answer's body
+	DropStall  Drop = "stall"  // half of the body comes, and then nothing: it is not closed
 )
 
 // A Fault is trouble to come. Of several that fit a request, the one scripted
 // first is used, until it is used up.
 type Fault struct {
-	// On names the operation: "POST login", "POST devices", "GET messages",
-	// "POST delete", "POST acknowledge", "GET icon", "GET sound", "stream" (the
-	// websocket handshake); of the sending side "POST messages", "GET receipt",
-	// "POST cancel", "POST cancel_by_tag", "POST validate", "GET sounds",
-	// "GET limits"; "unknown" for all other paths; "*" for everything.
-	On string
+	// On is the operation, or [OpAny].
+	On Operation
 	// Status, if not 0, is answered in place of what the service would
 	// answer, and the request is not carried out.
 	Status int
@@ -38,14 +38,12 @@ type Fault struct {
 	Act bool
 	// Delay passes before anything else happens.
 	Delay time.Duration
-	// Drop closes the connection: "before" the request is carried out,
-	// "after" it without answer, or with "half" of the answer's body. "stall"
-	// sends that half and then nothing, without closing.
+	// Drop closes the connection.
 	//
 	// An HTTP library may repeat a GET by itself when a connection it has
 	// used before closes without a byte of answer (RFC 9112, 9.3.1), and Go's
 	// does: such a drop then counts twice.
-	Drop string
+	Drop Drop
 	// PadTo appends blanks until the body has that many bytes. JSON stays valid.
 	PadTo int64
 	// Count is how many requests it hits. 0 means until cleared.
@@ -57,15 +55,13 @@ type Fault struct {
 }
 
 func (f Fault) validate() error {
+	all := slices.Concat(receiverOps, senderOps, []Operation{OpStream, OpUnknown, OpAny})
 	switch {
-	case f.On != "*" && !knownOp(f.On):
-		return fmt.Errorf("on: %q is not an operation (have: %q)", f.On, []string{
-			opLogin, opRegister, opDownload, opDelete, opAcknowledge, opIcon, opSound, opStream, opSend,
-			opReceipt, opCancel, opCancelTag, opValidate, opSounds, opLimits, opUnknown, "*",
-		})
+	case !slices.Contains(all, f.On):
+		return fmt.Errorf("on: %q is not an operation (have: %q)", f.On, all)
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("status: %d is not between 200 and 599", f.Status)
-	case f.Drop != "" && f.Drop != dropBefore && f.Drop != dropAfter && f.Drop != dropHalf && f.Drop != dropStall:
+	case f.Drop != "" && f.Drop != DropBefore && f.Drop != DropAfter && f.Drop != DropHalf && f.Drop != DropStall:
 		return fmt.Errorf("drop: %q is none of before, after, half, stall", f.Drop)
 	case f.Delay < 0 || f.For < 0 || f.RetryAfter < 0:
 		return fmt.Errorf("delay, for and retry_after cannot be negative")
@@ -114,7 +110,7 @@ func (s *Server) ClearFaults() {
 }
 
 // fault picks the fault that hits this request and counts it.
-func (s *Server) fault(op string) *fault {
+func (s *Server) fault(op Operation) *fault {
 	now := time.Now()
 	kept := s.faults[:0]
 	var hit *fault
@@ -122,7 +118,7 @@ func (s *Server) fault(op string) *fault {
 		if !f.until.IsZero() && !now.Before(f.until) {
 			continue
 		}
-		if hit == nil && (f.On == op || f.On == "*") {
+		if hit == nil && (f.On == op || f.On == OpAny) {
 			if f.Skip > 0 {
 				f.Skip--
 			} else {
@@ -146,7 +142,7 @@ func (f *fault) before(s *Server, r *http.Request) bool {
 	if f.Delay > 0 && !s.pause(r, f.Delay) {
 		return false
 	}
-	return f.Drop != dropBefore
+	return f.Drop != DropBefore
 }
 
 // answers says whether the answer is the fault's, acts whether the request is

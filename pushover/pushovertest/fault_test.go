@@ -62,8 +62,8 @@ func TestFaultMayActAndAnswerOtherwise(t *testing.T) {
 }
 
 func TestDroppedConnections(t *testing.T) {
-	for drop, left := range map[string]int{"before": 1, "after": 0, "half": 0, "stall": 0} {
-		t.Run(drop, func(t *testing.T) {
+	for drop, left := range map[pushovertest.Drop]int{"before": 1, "after": 0, "half": 0, "stall": 0} {
+		t.Run(string(drop), func(t *testing.T) {
 			bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 				d := s.AddDevice("n")
 				sent := s.Send(pushovertest.Outgoing{Message: "x"})

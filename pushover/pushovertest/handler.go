@@ -1,55 +1,54 @@
 package pushovertest
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Operations, as Fault.On, Requests and State name them.
+// An Operation is a kind of request, as [Fault], [Server.Requests] and [State]
+// name it.
+type Operation string
+
+// The operations of a receiver, those of senders, and all other paths.
 const (
-	opLogin       = "POST login"
-	opRegister    = "POST devices"
-	opDownload    = "GET messages"
-	opDelete      = "POST delete"
-	opAcknowledge = "POST acknowledge"
-	opIcon        = "GET icon"
-	opSound       = "GET sound"
-	opStream      = "stream"
+	OpLogin       Operation = "POST login"
+	OpRegister    Operation = "POST devices"
+	OpDownload    Operation = "GET messages"
+	OpDelete      Operation = "POST delete"
+	OpAcknowledge Operation = "POST acknowledge"
+	OpIcon        Operation = "GET icon"
+	OpSound       Operation = "GET sound"
+	OpStream      Operation = "stream" // the websocket's handshake
 
-	opSend      = "POST messages"
-	opReceipt   = "GET receipt"
-	opCancel    = "POST cancel"
-	opCancelTag = "POST cancel_by_tag"
-	opValidate  = "POST validate"
-	opSounds    = "GET sounds"
-	opLimits    = "GET limits"
+	OpSend      Operation = "POST messages"
+	OpReceipt   Operation = "GET receipt"
+	OpCancel    Operation = "POST cancel"
+	OpCancelTag Operation = "POST cancel_by_tag"
+	OpValidate  Operation = "POST validate"
+	OpSounds    Operation = "GET sounds"
+	OpLimits    Operation = "GET limits"
 
-	opUnknown = "unknown"
+	OpUnknown Operation = "unknown"
+	OpAny     Operation = "*" // for a Fault only
 )
 
-// receiving tells the Open Client API from the sending side. Manners are
-// asked of receivers.
-func receiving(op string) bool {
-	switch op {
-	case opLogin, opRegister, opDownload, opDelete, opAcknowledge, opIcon, opSound:
-		return true
-	}
-	return false
-}
+// receiverOps are the Open Client API. Manners are asked of receivers.
+var receiverOps = []Operation{OpLogin, OpRegister, OpDownload, OpDelete, OpAcknowledge, OpIcon, OpSound}
 
-func knownOp(op string) bool {
-	switch op {
-	case opStream, opSend, opReceipt, opCancel, opCancelTag, opValidate, opSounds, opLimits, opUnknown:
-		return true
-	}
-	return receiving(op)
-}
+var senderOps = []Operation{OpSend, OpReceipt, OpCancel, OpCancelTag, OpValidate, OpSounds, OpLimits}
+
+func receiving(op Operation) bool { return slices.Contains(receiverOps, op) }
 
 // A call is one REST request with what the rules need to know about it.
 type call struct {
-	op, arg      string // arg is the variable part of the path
+	op           Operation
+	arg          string // the variable part of the path
+	act          func(*Server, *call) reply
 	method, path string
 	params       url.Values
 	agent        string
@@ -58,14 +57,14 @@ type call struct {
 	first        bool // the first request of its connection
 	arrived      time.Time
 	attachment   int // bytes
+	noImage      bool
+	xml          bool // asked for, instead of JSON
 }
 
-func (c *call) deviceID(aliases bool) string {
+func (c *call) deviceID(strict bool) string {
 	id := c.params.Get("device_id")
-	if id == "" && aliases {
-		if id = c.params.Get("device"); id == "" {
-			id = c.params.Get("deviceId")
-		}
+	if !strict {
+		id = cmp.Or(id, c.params.Get("device"), c.params.Get("deviceId"))
 	}
 	return id
 }
@@ -81,9 +80,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveControl(w, r)
 		return
 	}
-	op, arg := route(r)
-	c := s.arrive(r, op, arg)
-	if op == opStream {
+	c := s.arrive(r)
+	if c.op == OpStream {
 		s.serveStream(w, r, c)
 		return
 	}
@@ -93,7 +91,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.manners.arrived(c)
-	f := s.fault(op)
+	f := s.fault(c.op)
 	s.mu.Unlock()
 	if f != nil && !f.before(s, r) {
 		s.dropped(c, false)
@@ -110,75 +108,75 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // arrive notes a request before anything is read from its body.
-func (s *Server) arrive(r *http.Request, op, arg string) *call {
-	c := &call{op: op, arg: arg, method: r.Method, path: r.URL.Path, arrived: time.Now(), agent: r.UserAgent()}
+func (s *Server) arrive(r *http.Request) *call {
+	c := &call{method: r.Method, path: r.URL.Path, arrived: time.Now(), agent: r.UserAgent()}
+	c.op, c.arg, c.act = route(r)
+	c.xml = !receiving(c.op) && strings.HasSuffix(c.path, ".xml")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests[op]++
+	s.requests[c.op]++
 	s.manners.enter(r, c)
 	s.bump()
-	s.log.Debug("request", "op", op)
+	s.log.Debug("request", "op", c.op)
 	return c
 }
 
-// route names the operation and the variable part of the path. It is not
-// strict about the path of a websocket: clients that connect to "/push:443"
-// have worked for years.
-func route(r *http.Request) (op, arg string) {
-	p := r.URL.Path
-	if strings.HasPrefix(p, "/push") && (strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || p == "/push") {
-		return opStream, ""
-	}
-	get := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if name, ok := strings.CutPrefix(p, "/icons/"); ok && get {
-		return opIcon, name
-	}
-	if name, ok := strings.CutPrefix(p, "/sounds/"); ok && get {
-		return opSound, name
-	}
-	p, ok := strings.CutPrefix(p, "/1/")
-	if !ok {
-		return opUnknown, ""
-	}
-	p = strings.TrimSuffix(p, ".json")
-	parts := strings.Split(p, "/")
-	switch {
-	case r.Method == http.MethodPost:
-		return routePost(p, parts)
-	case !get:
-		return opUnknown, ""
-	case p == "messages":
-		return opDownload, ""
-	case p == "sounds":
-		return opSounds, ""
-	case p == "apps/limits":
-		return opLimits, ""
-	case len(parts) == 2 && parts[0] == "receipts":
-		return opReceipt, parts[1]
-	}
-	return opUnknown, ""
+// repeatedSlash is what senders make of a root that ends with a slash, and get
+// away with.
+var repeatedSlash = regexp.MustCompile("//+")
+
+// routes are the calls of both APIs; "*" is the variable part of a path.
+var routes = []struct {
+	method, path string
+	op           Operation
+	act          func(*Server, *call) reply
+}{
+	{"POST", "1/users/login", OpLogin, (*Server).login},
+	{"POST", "1/devices", OpRegister, (*Server).registerDevice},
+	{"GET", "1/messages", OpDownload, (*Server).download},
+	{"POST", "1/devices/*/update_highest_message", OpDelete, (*Server).deleteThrough},
+	{"POST", "1/receipts/*/acknowledge", OpAcknowledge, (*Server).acknowledge},
+	{"GET", "icons/*", OpIcon, (*Server).icon},
+	{"GET", "sounds/*", OpSound, (*Server).soundFile},
+	{"POST", "1/messages", OpSend, (*Server).accept},
+	{"GET", "1/receipts/*", OpReceipt, (*Server).receiptStatus},
+	{"POST", "1/receipts/*/cancel", OpCancel, (*Server).cancel},
+	{"POST", "1/receipts/cancel_by_tag/*", OpCancelTag, (*Server).cancelByTag},
+	{"POST", "1/users/validate", OpValidate, (*Server).validateUser},
+	{"GET", "1/sounds", OpSounds, (*Server).listSounds},
+	{"POST", "1/sounds", OpSounds, (*Server).listSounds},
+	{"GET", "1/apps/limits", OpLimits, (*Server).limits},
 }
 
-func routePost(p string, parts []string) (op, arg string) {
-	switch {
-	case p == "users/login":
-		return opLogin, ""
-	case p == "users/validate":
-		return opValidate, ""
-	case p == "devices":
-		return opRegister, ""
-	case p == "messages":
-		return opSend, ""
-	case len(parts) == 3 && parts[0] == "devices" && parts[2] == "update_highest_message":
-		return opDelete, parts[1]
-	case len(parts) == 3 && parts[0] == "receipts" && parts[2] == "acknowledge":
-		return opAcknowledge, parts[1]
-	case len(parts) == 3 && parts[0] == "receipts" && parts[1] == "cancel_by_tag":
-		return opCancelTag, parts[2]
-	case len(parts) == 3 && parts[0] == "receipts" && parts[2] == "cancel":
-		return opCancel, parts[1]
+// route names the operation, the variable part of the path, and what carries it
+// out. It is not strict about the path of a websocket: clients that connect to
+// "/push:443" have worked for years.
+func route(r *http.Request) (op Operation, arg string, act func(*Server, *call) reply) {
+	p := repeatedSlash.ReplaceAllString(r.URL.Path, "/")
+	if strings.HasPrefix(p, "/push") && (strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || p == "/push") {
+		return OpStream, "", nil
 	}
-	return opUnknown, ""
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	parts := strings.Split(strings.TrimSuffix(strings.TrimSuffix(p, ".json"), ".xml"), "/")[1:]
+	for _, route := range routes {
+		pattern := strings.Split(route.path, "/")
+		if route.method != method || len(pattern) != len(parts) {
+			continue
+		}
+		arg = ""
+		for i := range pattern {
+			if pattern[i] == "*" {
+				arg, pattern[i] = parts[i], parts[i]
+			}
+		}
+		if slices.Equal(pattern, parts) {
+			return route.op, arg, route.act
+		}
+	}
+	return OpUnknown, "", func(*Server, *call) reply { return notFound() }
 }
 
 // act carries a call out.
@@ -186,47 +184,17 @@ func (s *Server) act(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.bump()
-	switch c.op {
-	case opLogin:
-		return s.login(c)
-	case opRegister:
-		return s.registerDevice(c)
-	case opDownload:
-		return s.download(c)
-	case opDelete:
-		return s.deleteThrough(c)
-	case opAcknowledge:
-		return s.acknowledge(c)
-	case opIcon:
-		return s.icon(c)
-	case opSound:
-		return s.sound(c)
-	case opSend:
-		return s.accept(c)
-	case opReceipt:
-		return s.receiptStatus(c)
-	case opCancel:
-		return s.cancel(c)
-	case opCancelTag:
-		return s.cancelByTag(c)
-	case opValidate:
-		return s.validateUser(c)
-	case opSounds:
-		return s.listSounds(c)
-	case opLimits:
-		return s.limits(c)
-	}
-	return notFound()
+	return c.act(s, c)
 }
 
 // finish records the answer and then writes it, in this order: the client may
 // be back with the next request before this function returns.
 func (s *Server) finish(w http.ResponseWriter, r *http.Request, c *call, rep reply, f *fault) {
-	if f != nil && f.Drop == dropAfter {
+	if f != nil && f.Drop == DropAfter {
 		s.dropped(c, false)
 		panic(http.ErrAbortHandler)
 	}
-	cut := f != nil && (f.Drop == dropHalf || f.Drop == dropStall)
+	cut := f != nil && (f.Drop == DropHalf || f.Drop == DropStall)
 	s.mu.Lock()
 	if r.Context().Err() == nil {
 		s.manners.used(c)
@@ -243,7 +211,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, c *call, rep rep
 	s.mu.Unlock()
 	if cut {
 		rep.writeHalf(w)
-		if f.Drop == dropStall {
+		if f.Drop == DropStall {
 			s.pause(r, -1)
 		}
 		panic(http.ErrAbortHandler)
@@ -251,6 +219,9 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, c *call, rep rep
 	var pad int64
 	if f != nil {
 		pad = f.PadTo
+	}
+	if c.xml && rep.kind == kindJSON {
+		rep.kind, rep.body = kindXML, xmlOf(rep.body)
 	}
 	if err := rep.writeTo(w, pad); err != nil {
 		s.log.Debug("client left before its answer", "op", c.op)

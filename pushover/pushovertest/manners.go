@@ -80,33 +80,33 @@ func (n note) knew(c *call) bool {
 
 // arrived judges a request before it is carried out.
 func (m *manners) arrived(c *call) {
-	if !receiving(c.op) && c.op != opStream {
+	if !receiving(c.op) && c.op != OpStream {
 		return
 	}
 	if anonymous(c.agent) {
-		m.accuseOnce(RuleUserAgent, c.client+c.op, c.op+" with User-Agent "+strconv.Quote(firstWord(c.agent)))
+		m.accuseOnce(RuleUserAgent, c.client+string(c.op), string(c.op)+" with User-Agent "+strconv.Quote(firstWord(c.agent)))
 	}
-	if c.op == opStream {
+	if c.op == OpStream {
 		return
 	}
 	if n, ok := m.limited[c.client]; ok && c.arrived.Before(n.until) && n.knew(c) {
-		m.accuse(RuleRateLimit, c.op+" "+n.until.Sub(c.arrived).Round(time.Second).String()+" too early")
+		m.accuse(RuleRateLimit, string(c.op)+" "+n.until.Sub(c.arrived).Round(time.Second).String()+" too early")
 	}
 	if n, ok := m.failed[c.target()]; ok && c.arrived.Sub(n.at) < retryPause && n.knew(c) {
 		if n.replay {
 			n.replay = false
 		} else {
-			m.accuse(RuleEarlyRetry, c.op+" "+c.arrived.Sub(n.at).Round(time.Millisecond).String()+" after it failed")
+			m.accuse(RuleEarlyRetry, string(c.op)+" "+c.arrived.Sub(n.at).Round(time.Millisecond).String()+" after it failed")
 		}
 	}
-	if c.op == opLogin {
+	if c.op == OpLogin {
 		if n, ok := m.passwords[c.password()]; ok && c.arrived.Sub(n.at) < rejectedFor && n.knew(c) {
 			m.accuse(RulePassword, "the same wrong password "+ago(c, n))
 			return
 		}
 	}
 	if n, ok := m.rejected[c.whole()]; ok && c.arrived.Sub(n.at) < rejectedFor && n.knew(c) {
-		m.accuse(RuleRepeated, c.op+" repeated unchanged "+ago(c, n))
+		m.accuse(RuleRepeated, string(c.op)+" repeated unchanged "+ago(c, n))
 	}
 }
 
@@ -153,18 +153,21 @@ func (m *manners) answered(c *call, rep reply, script bool) {
 // blamed says whether a scripted answer is a verdict on the call: only then must
 // the call not be repeated unchanged. Anything else may pass, and is treated like
 // a failure. Verdicts that name nothing are those on logins and registrations,
-// which no program may repeat, those on acknowledgements, and the statuses that
+// which no program may repeat, a 404 to an acknowledgement, and the statuses that
 // refuse a session.
 func (c *call) blamed(rep reply) bool {
 	switch {
-	case c.op == opLogin, c.op == opRegister:
+	case c.op == OpLogin, c.op == OpRegister:
 		return true
 	case rep.status == http.StatusUnauthorized, rep.status == http.StatusForbidden:
 		return true
 	case rep.status != http.StatusBadRequest && rep.status != http.StatusNotFound:
 		return false
 	}
-	return c.op == opAcknowledge || namesOne(rep.body, append(slices.Collect(maps.Keys(c.params)), "device", "user"))
+	if c.op == OpAcknowledge && rep.status == http.StatusNotFound {
+		return true
+	}
+	return namesOne(rep.body, append(slices.Collect(maps.Keys(c.params)), "device", "user", "receipt"))
 }
 
 // namesOne says whether a refusal names one of the parameters, as a key or as
@@ -208,7 +211,7 @@ func (m *manners) unanswered(c *call, bytesSent bool) {
 	n := m.note(c)
 	n.replay = !bytesSent && !c.first && c.method == http.MethodGet
 	m.failed[c.target()] = &n
-	if d := m.server.devices[c.deviceID(true)]; d != nil && c.op == opDownload {
+	if d := m.server.devices[c.deviceID(false)]; d != nil && c.op == OpDownload {
 		d.credit++
 	}
 }
@@ -302,19 +305,21 @@ func (m *manners) downloaded(c *call, d *device) {
 
 // deleting judges the id of a deletion.
 func (m *manners) deleting(_ *call, d *device, id int64) {
-	if id == 0 || id <= d.cleared {
-		return
+	through := "device " + d.name + " deletes through " + strconv.FormatInt(id, 10) + ", "
+	known := id <= d.cleared
+	for _, q := range d.queue {
+		if q.id > id {
+			break
+		}
+		if !q.delivered {
+			m.accuse(RuleUnseenDelete, through+"and with it "+strconv.FormatInt(q.id, 10)+", which it was never given")
+			return
+		}
+		known = known || q.id == id
 	}
-	if i, found := slices.BinarySearchFunc(d.queue, id, func(q queued, id int64) int {
-		return int(min(1, max(-1, q.id-id)))
-	}); found && d.queue[i].delivered {
-		return
+	if !known {
+		m.accuse(RuleUnseenDelete, through+"which it was never given")
 	}
-	if _, lapsed := d.lapsed[id]; lapsed {
-		return
-	}
-	m.accuse(RuleUnseenDelete, "device "+d.name+" deletes through "+strconv.FormatInt(id, 10)+
-		", the highest id it was given is "+strconv.FormatInt(d.delivered, 10))
 }
 
 // anonymous says that a User-Agent names a library at best: its first product

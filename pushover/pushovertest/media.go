@@ -2,12 +2,15 @@ package pushovertest
 
 import (
 	"bytes"
-	"encoding/binary"
+	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"image"
 	"image/color"
 	"image/png"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -28,35 +31,36 @@ func soundTable() []sound {
 	}
 }
 
-// soundCode turns a sender's name into the delivered code. Other names pass.
-func soundCode(name string) string {
-	for _, s := range soundTable() {
-		if s.name == name {
-			return s.code
-		}
-	}
-	return name
+// AddSound adds a sound that the first account's owner has uploaded: the name
+// senders use, and a title. It heads the list of sounds, and downloads carry the
+// codes and names of all that were added. What code the real service delivers for
+// one is not known: here it is "c" and a number.
+func (s *Server) AddSound(name, title string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sounds = append(s.sounds, sound{name, "c" + strconv.Itoa(len(s.sounds)+1), title})
 }
 
-func knownSound(nameOrCode string) bool {
-	for _, s := range soundTable() {
-		if s.name == nameOrCode || s.code == nameOrCode {
-			return true
+// sound finds a sound by a sender's name or by its code.
+func (s *Server) sound(name string) sound {
+	for _, one := range slices.Concat(s.sounds, soundTable()) {
+		if name != "" && (one.name == name || one.code == name) {
+			return one
 		}
 	}
-	return false
+	return sound{}
 }
 
-// listSounds is GET sounds.json, for senders [api].
+// listSounds is GET sounds.json, for senders.
 func (s *Server) listSounds(c *call) reply {
 	if s.apps[c.params.Get("token")] == nil {
 		return s.refuse(http.StatusBadRequest, "token", "is invalid")
 	}
-	all := map[string]string{}
-	for _, one := range soundTable() {
-		all[one.name] = one.title
+	var list []byte // in order, which a map has not
+	for _, one := range slices.Concat(s.sounds, soundTable()) {
+		list = fmt.Appendf(list, `,%s:%s`, encodeJSON(one.name), encodeJSON(one.title))
 	}
-	return s.success(map[string]any{"sounds": all})
+	return s.success(map[string]any{"sounds": json.RawMessage("{" + string(list[1:]) + "}")})
 }
 
 // icon is GET /icons/<icon>.png: a small picture in a colour of its own for
@@ -70,12 +74,7 @@ func (s *Server) icon(c *call) reply {
 	_, _ = h.Write([]byte(name)) // never fails
 	sum := h.Sum32()
 	fill := color.NRGBA{R: byte(sum), G: byte(sum >> 8), B: byte(sum >> 16), A: 255}
-	img := image.NewNRGBA(image.Rect(0, 0, 16, 16))
-	for y := range 16 {
-		for x := range 16 {
-			img.SetNRGBA(x, y, fill)
-		}
-	}
+	img := image.NewPaletted(image.Rect(0, 0, 16, 16), color.Palette{fill})
 	var out bytes.Buffer
 	if err := png.Encode(&out, img); err != nil {
 		return notFound()
@@ -86,34 +85,20 @@ func (s *Server) icon(c *call) reply {
 	}
 }
 
-// sound is GET /sounds/<sound>.mp3 or .wav: a moment of silence.
-func (s *Server) sound(c *call) reply {
-	if name, ok := strings.CutSuffix(c.arg, ".mp3"); ok && knownSound(name) {
+// soundFile is GET /sounds/<sound>.mp3 or .wav: a moment of silence.
+func (s *Server) soundFile(c *call) reply {
+	if name, ok := strings.CutSuffix(c.arg, ".mp3"); ok && s.sound(name) != (sound{}) {
 		// One frame of MPEG 1 layer III, 128 kbit/s at 44.1 kHz, all bits zero.
 		frame := make([]byte, 417)
 		copy(frame, []byte{0xff, 0xfb, 0x90, 0x00})
 		return reply{status: http.StatusOK, kind: "audio/mpeg", body: frame}
 	}
-	if name, ok := strings.CutSuffix(c.arg, ".wav"); ok && knownSound(name) {
-		return reply{status: http.StatusOK, kind: "audio/wav", body: silentWave(800)}
+	if name, ok := strings.CutSuffix(c.arg, ".wav"); ok && s.sound(name) != (sound{}) {
+		return reply{status: http.StatusOK, kind: "audio/wav", body: []byte(silentWave)}
 	}
 	return notFound()
 }
 
-// silentWave is a WAV file of so many 8-bit samples at 8 kHz.
-func silentWave(samples uint32) []byte {
-	le := binary.LittleEndian
-	out := append([]byte("RIFF"), le.AppendUint32(nil, 36+samples)...)
-	out = append(out, "WAVEfmt "...)
-	out = le.AppendUint32(out, 16)
-	for _, v := range []uint16{1, 1} { // PCM, mono
-		out = le.AppendUint16(out, v)
-	}
-	out = le.AppendUint32(out, 8000)
-	out = le.AppendUint32(out, 8000)
-	for _, v := range []uint16{1, 8} { // block, bits
-		out = le.AppendUint16(out, v)
-	}
-	out = le.AppendUint32(append(out, "data"...), samples)
-	return append(out, bytes.Repeat([]byte{0x80}, int(samples))...)
-}
+// silentWave is a WAV file without samples: 8 bits, mono, 8 kHz.
+const silentWave = "RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00" +
+	"\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\x00\x00\x00\x00"

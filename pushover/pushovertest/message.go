@@ -18,16 +18,20 @@ type Outgoing struct {
 	// means the application of the account.
 	App string
 	// Sound is a sender's name ("siren"); its code ("si") is delivered. A
-	// name without code is delivered as it is.
-	Sound         string
-	URL, URLTitle string
-	HTML          bool
-	Monospace     bool
-	Encrypted     bool
+	// name without code is delivered as it is. See also [Server.AddSound].
+	Sound     string
+	URL       string
+	URLTitle  string `json:"url_title"`
+	HTML      bool
+	Monospace bool
+	Encrypted bool
 	// TTL becomes the field expiration_date. 0 means none; ignored for
 	// priority 2. Parts of a second are dropped.
 	TTL time.Duration
-	// Timestamp is what the sender says the time is. Zero means now.
+	// Queued is when the service took the message in: a time in the past makes
+	// an old backlog. Zero means now.
+	Queued time.Time
+	// Timestamp is what the sender says the time is. Zero means Queued.
 	Timestamp time.Time
 	// Device is a list of device names separated by commas. Empty means all.
 	Device string
@@ -63,7 +67,7 @@ type Sent struct {
 type application struct {
 	name, token, icon string
 	aid               int64
-	sent              int
+	owner             *account
 }
 
 // A message is one delivered text, shared by the devices of an account.
@@ -87,8 +91,8 @@ type queued struct {
 }
 
 // addApplication makes an application with an icon name of its own.
-func (s *Server) addApplication(name, token string) *application {
-	app := &application{name: name, token: token, icon: randomText(15), aid: s.umids.take(s.rng)}
+func (s *Server) addApplication(name, token string, owner *account) *application {
+	app := &application{owner: owner, name: name, token: token, icon: randomText(15), aid: s.umids.take(s.rng, time.Now(), false)}
 	if name == "Pushover" {
 		app.aid, app.icon = 1, "pushover"
 	}
@@ -104,7 +108,7 @@ func (s *Server) application(name string) *application {
 			return app
 		}
 	}
-	return s.addApplication(name, "a"+randomText(29))
+	return s.addApplication(name, "a"+randomText(29), s.accounts[0])
 }
 
 // welcome queues the message that every new device finds.
@@ -187,7 +191,7 @@ func (s *Server) recipients(to string) []*account {
 }
 
 // targets picks devices by name. If a name is unknown or its device disabled,
-// all devices get the message, so that it is not lost [api].
+// all devices get the message, so that it is not lost.
 func (s *Server) targets(a *account, names string) []*device {
 	var all, picked []*device
 	for _, d := range a.devices {
@@ -212,21 +216,26 @@ func (s *Server) targets(a *account, names string) []*device {
 
 // deliver queues one message on devices of one account.
 func (s *Server) deliver(m Outgoing, devices []*device, r *receipt) Sent {
-	msg := &message{umid: s.takeUMID(), receipt: r}
+	if m.Encrypted && m.Title == "" {
+		m.Title = m.app.name // in the clear, as the service does
+	}
+	if m.Queued.IsZero() {
+		m.Queued = time.Now()
+	}
+	msg := &message{umid: s.takeID(&s.umids, m.Queued), receipt: r}
 	s.encode(msg, m)
 	if r != nil && len(devices) > 0 {
 		r.sent[devices[0].account] = msg
 	}
-	return s.enqueue(msg, devices)
+	return s.enqueue(msg, devices, m.Queued)
 }
 
 // enqueue gives the message an id on each device, then signals it.
-func (s *Server) enqueue(msg *message, devices []*device) Sent {
-	now := time.Now()
+func (s *Server) enqueue(msg *message, devices []*device, at time.Time) Sent {
 	sent := Sent{UMID: strconv.FormatInt(msg.umid, 10), IDs: make([]string, 0, len(devices))}
 	for _, d := range devices {
-		id := s.takeID()
-		d.queue = append(d.queue, queued{id: id, at: now, message: msg})
+		id := s.takeID(&s.ids, at)
+		d.insert(queued{id: id, at: at, message: msg})
 		sent.IDs = append(sent.IDs, strconv.FormatInt(id, 10))
 		s.wake(d)
 	}
@@ -237,21 +246,14 @@ func (s *Server) enqueue(msg *message, devices []*device) Sent {
 // wake tells a device that there is something to download.
 func (s *Server) wake(d *device) {
 	if d.stream != nil {
-		d.credit += 2
+		d.credit += 3 // for it, for one that it is ahead of, and for one before it is deleted
 		d.stream.push(frame{kind: frameBinary, payload: "!"})
 	}
 }
 
-func (s *Server) takeID() int64 {
+func (s *Server) takeID(c *idClock, at time.Time) int64 {
 	if s.omitStrings {
-		return s.smallIDs.takeSmall(s.rng)
+		return s.smallIDs.take(s.rng)
 	}
-	return s.ids.take(s.rng)
-}
-
-func (s *Server) takeUMID() int64 {
-	if s.omitStrings {
-		return s.smallIDs.takeSmall(s.rng)
-	}
-	return s.umids.take(s.rng)
+	return c.take(s.rng, at, s.looseIDs)
 }

@@ -10,11 +10,12 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // Limits of what a request may carry. An attachment may have 5 242 880 bytes
-// [api]; base64 makes it a third longer.
+// ; base64 makes it a third longer.
 const (
 	maxBody       = 1 << 20
 	maxSendBody   = 8 << 20
@@ -24,12 +25,12 @@ const (
 var errBodyTooLarge = errors.New("request body is too large")
 
 // read collects the parameters from wherever clients have been seen to put
-// them (wire reference 2.7): query, urlencoded body with or without content
+// them: query, urlencoded body with or without content
 // type, with GET too, multipart, JSON. The body wins over the query.
 func (c *call) read(r *http.Request) error {
 	c.params = r.URL.Query() // malformed pairs are left out
 	limit := int64(maxBody)
-	if c.op == opSend {
+	if c.op == OpSend {
 		limit = maxSendBody
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
@@ -69,6 +70,12 @@ func (c *call) merge(values url.Values) {
 }
 
 func (c *call) readMultipart(body []byte, boundary string) {
+	// The most used sender for Node.js, which works, writes no line end before the
+	// last boundary.
+	end := []byte("--" + boundary + "--")
+	if i := bytes.LastIndex(body, end); i > 0 && body[i-1] != '\n' {
+		body = slices.Concat(body[:i], []byte("\r\n"), body[i:])
+	}
 	m := multipart.NewReader(bytes.NewReader(body), boundary)
 	for {
 		part, err := m.NextPart()
@@ -80,11 +87,16 @@ func (c *call) readMultipart(body []byte, boundary string) {
 			return
 		}
 		if part.FileName() != "" {
-			c.attachment += len(data)
+			c.attach(len(data), part.Header.Get("Content-Type"))
 			continue
 		}
 		c.params.Set(part.FormName(), string(data))
 	}
+}
+
+func (c *call) attach(size int, kind string) {
+	c.attachment += size
+	c.noImage = c.noImage || !strings.HasPrefix(kind, "image/")
 }
 
 func (c *call) readJSON(body []byte) {

@@ -113,13 +113,13 @@ func TestUrlencodedTextUnderJSONLabelIsRefused(t *testing.T) {
 	})
 }
 
-func TestDeviceAliasesAreAnOption(t *testing.T) {
-	for _, on := range []bool{false, true} {
-		bubble(t, pushovertest.Options{DeviceAliases: on}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+func TestDeviceAliasesAreAcceptedUnlessStrict(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		bubble(t, pushovertest.Options{StrictDeviceID: strict}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 			d := s.AddDevice("n")
 			for _, name := range []string{"device", "deviceId"} {
-				if a := c.get("/1/messages.json", values{"secret": d.Secret, name: d.ID}); a.ok() != on {
-					t.Errorf("aliases %v: %s answered %s", on, name, a.raw)
+				if a := c.get("/1/messages.json", values{"secret": d.Secret, name: d.ID}); a.ok() == strict {
+					t.Errorf("strict %t: %s answered %s", strict, name, a.raw)
 				}
 			}
 		})

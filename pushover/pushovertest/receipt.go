@@ -18,7 +18,7 @@ const (
 	RetryMessage RetryMode = "message"
 )
 
-// Rules of emergencies [api] [receipts].
+// Rules of emergencies.
 const (
 	minRetry       = 30 * time.Second
 	maxExpire      = 10800 * time.Second
@@ -102,7 +102,7 @@ func (s *Server) repeat(r *receipt) {
 	for _, a := range r.accounts {
 		devices := s.targets(a, r.message.Device)
 		if s.retryMode == RetryMessage && r.sent[a] != nil {
-			s.enqueue(r.sent[a], devices)
+			s.enqueue(r.sent[a], devices, time.Now())
 			continue
 		}
 		for _, d := range devices {

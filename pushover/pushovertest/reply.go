@@ -1,12 +1,17 @@
 package pushovertest
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // A reply is an answer before it is written.
@@ -27,10 +32,11 @@ type reply struct {
 const (
 	kindJSON = "application/json; charset=utf-8"
 	kindHTML = "text/html; charset=utf-8"
+	kindXML  = "application/xml; charset=utf-8"
 )
 
 // ErrorShape is the shape of "errors" in refusals. The real service uses
-// both; a client must understand both. Wire reference 2.6.
+// both; a client must understand both.
 type ErrorShape string
 
 // The shapes.
@@ -79,6 +85,9 @@ func (s *Server) refuseFields(status int, field, text string) reply {
 	return s.refusal(status, field, text, s.errorShape != ErrorsAsList)
 }
 
+// inWords is how the service calls a parameter, where it does not use its name.
+var inWords = map[string]string{"token": "application token", "user": "user identifier"}
+
 func (s *Server) refusal(status int, field, text string, object bool) reply {
 	if object {
 		key := field
@@ -90,10 +99,38 @@ func (s *Server) refusal(status int, field, text string, object bool) reply {
 	fields := map[string]any{"status": 0}
 	if field != "" {
 		fields[field] = "invalid"
-		text = field + " " + text
+		text = cmp.Or(inWords[field], field) + " " + text
 	}
 	fields["errors"] = []string{text}
 	return s.answer(status, fields)
+}
+
+// xmlOf writes an answer as XML, which the sending side speaks too.
+func xmlOf(body []byte) []byte {
+	var members map[string]any
+	_ = json.Unmarshal(body, &members) // it is an object of ours
+	out := []byte(xml.Header)
+	var element func(name string, value any)
+	element = func(name string, value any) {
+		out = fmt.Appendf(out, "<%s>", name)
+		switch v := value.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				element(k, v[k])
+			}
+		case []any:
+			for _, one := range v {
+				element(strings.TrimSuffix(name, "s"), one)
+			}
+		default:
+			var text bytes.Buffer
+			_ = xml.EscapeText(&text, []byte(fmt.Sprint(v))) // a Buffer takes everything
+			out = append(out, text.Bytes()...)
+		}
+		out = fmt.Appendf(out, "</%s>\n", name)
+	}
+	element("hash", members)
+	return out
 }
 
 // notFound is the page for unknown paths. It is HTML, as the real one.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,7 +61,12 @@ func TestSendingValidatesAsDocumented(t *testing.T) {
 		{"sound", values{"sound": "siren"}, ""},
 		{"sound unknown", values{"sound": "whistle"}, ""},
 		{"sound malformed", values{"sound": "../x"}, "sound"},
-		{"attachment", values{"attachment_base64": "aGk="}, ""},
+		{"attachment", values{"attachment_base64": "aGk=", "attachment_type": "image/png"}, ""},
+		{"attachment that is not an image", values{"attachment_base64": "aGk=", "attachment_type": "text/plain"}, "attachment"},
+		{"attachment without a type", values{"attachment_base64": "aGk="}, "attachment"},
+		{"longest tags", values{"tags": long(255)}, ""},
+		{"tags too long", values{"tags": long(256)}, "tags"},
+		{"ciphertext is longer", values{"encrypted": "1", "message": long(1400), "title": long(400), "url": long(700), "url_title": long(160)}, ""},
 		{"attachment no base64", values{"attachment_base64": "*"}, "attachment_base64"},
 	}
 	for _, row := range rows {
@@ -86,6 +93,112 @@ func TestSendingValidatesAsDocumented(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The most used sender for Node.js ends its multipart bodies like this.
+func TestMultipartWithoutALineEndBeforeTheLastBoundary(t *testing.T) {
+	for _, end := range []string{"--B--\r\n", "--B--", "\r\n--B--\r\n"} {
+		bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+			d := s.AddDevice("n")
+			a := s.Account()
+			body := ""
+			for _, f := range [][2]string{{"token", a.AppToken}, {"user", a.UserKey}, {"message", "hello"}} {
+				body += "\r\n--B\r\nContent-Disposition: form-data; name=\"" + f[0] + "\"\r\n\r\n" + f[1]
+			}
+			if got := c.do(http.MethodPost, "/1/messages.json", `multipart/form-data; boundary="B"`, body[2:]+end); !got.ok() {
+				t.Fatalf("end %q: %s", end, got.raw)
+			}
+			if m := c.download(d).messages(t); len(m) != 1 || m[0]["message"] != "hello" {
+				t.Errorf("end %q: got %v", end, m)
+			}
+		})
+	}
+}
+
+func TestSendersMeetTheFormsOfTheService(t *testing.T) {
+	bubble(t, pushovertest.Options{MonthlyLimit: 2}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+		a := s.Account()
+		fields := values{"token": a.AppToken, "user": a.UserKey, "message": "m"}
+		if got := c.post("/1/messages.json", fields); !got.ok() || got.text("info") != "no active devices to send to" {
+			t.Errorf("no device: got %s, want success with an info", got.raw)
+		}
+		s.AddDevice("n")
+		want := `<?xml version="1.0" encoding="UTF-8"?>` + "\n<hash><request>"
+		got := c.post("/1//messages.xml", fields) // the slash twice, too
+		if got.status != 200 || !strings.HasPrefix(got.raw, want) || !strings.Contains(got.raw, "<status>1</status>") {
+			t.Errorf("XML: got %d %s", got.status, got.raw)
+		}
+		got = c.post("/1/messages.json", fields)
+		if got.status != 429 || got.text("token") != "invalid" || !strings.Contains(got.raw, `["application has exceeded current limit of 2 messages"]`) {
+			t.Errorf("quota of the account: got %d %s", got.status, got.raw)
+		}
+		fields["token"] = "x"
+		if got := c.post("/1/messages.xml", fields); got.status != 400 || !strings.Contains(got.raw, "<errors><error>application token is invalid</error>") {
+			t.Errorf("refusal in XML: got %d %s", got.status, got.raw)
+		}
+	})
+}
+
+func TestUploadedSoundsHeadTheListAndComeWithDownloads(t *testing.T) {
+	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+		s.AddSound("doorbell", "Door bell")
+		d := s.AddDevice("n")
+		a := s.Account()
+		if got := c.post("/1/sounds.json", values{"token": a.AppToken}); !strings.Contains(got.raw, `"sounds":{"doorbell":"Door bell","pushover":`) {
+			t.Errorf("the list is %s", got.raw)
+		}
+		c.post("/1/messages.json", values{"token": a.AppToken, "user": a.UserKey, "message": "m", "sound": "doorbell"})
+		got := c.download(d)
+		if m := got.messages(t); len(m) != 1 || m[0]["sound"] != "c1" || !strings.Contains(got.raw, `"sounds":{"c1":"doorbell"}`) {
+			t.Errorf("the download is %s", got.raw)
+		}
+	})
+}
+
+func TestEncryptedMessageWithoutTitleGetsTheApplicationsName(t *testing.T) {
+	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+		d := s.AddDevice("n")
+		s.Send(pushovertest.Outgoing{Message: "c2VhbGVk", Encrypted: true})
+		if m := c.download(d).messages(t); len(m) != 1 || m[0]["title"] != "Simulator" || fmt.Sprint(m[0]["encrypted"]) != "1" {
+			t.Errorf("got %v", m)
+		}
+	})
+}
+
+func TestLooseIDsAscendFromSecondToSecondOnly(t *testing.T) {
+	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
+		time.Sleep(time.Until(time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)))
+		s.LooseIDs(true)
+		d := s.AddDevice("n")
+		back := 0
+		last := int64(0)
+		for i := range 200 {
+			id, err := strconv.ParseInt(s.Send(pushovertest.Outgoing{Message: "m"}).IDs[0], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := int64(time.Since(time.Date(2018, 1, 1, 0, 0, 0, 0, time.UTC)) / time.Second)
+			if id>>32 != want {
+				t.Fatalf("id %d is of second %d, want %d", id, id>>32, want)
+			}
+			if id < last {
+				back++
+			}
+			if last = id; i%20 == 19 {
+				time.Sleep(time.Second)
+			}
+		}
+		if back < 20 || !slices.IsSorted(s.Queue("n")) {
+			t.Errorf("%d of 200 ids are lower than the one before, want many; sorted: %t", back, slices.IsSorted(s.Queue("n")))
+		}
+		// A deletion of all that was seen, and of one that came meanwhile.
+		seen := c.download(d).messages(t)
+		s.Send(pushovertest.Outgoing{Message: "m", Queued: time.Now().Add(-time.Minute)})
+		c.deleteThrough(d, fmt.Sprint(seen[len(seen)-1]["id_str"]))
+		if v := s.Violations(); len(v) != 1 || v[0].Rule != pushovertest.RuleUnseenDelete {
+			t.Errorf("got %v, want the deletion of an unseen message named", v)
+		}
+	})
 }
 
 func TestSentMessageArrives(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -13,16 +14,13 @@ import (
 	"time"
 )
 
-// An endpoint is where the service can be reached.
-type endpoint struct{ address string }
-
-// endpointOf tells where to connect. One that listens on every interface is
-// reached by loopback: the unspecified address is none to connect to.
-func endpointOf(a net.Addr) *endpoint {
+// reachable tells where to connect. A listener on every interface is reached by
+// loopback: the unspecified address cannot be connected to.
+func reachable(a net.Addr) string {
 	if tcp, ok := a.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		return &endpoint{net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))}
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
 	}
-	return &endpoint{a.String()}
+	return a.String()
 }
 
 // Ports of the service inside the network of StartPipe.
@@ -93,11 +91,11 @@ func (s *Server) start(plain, secure net.Listener) error {
 		return errClosed
 	}
 	if plain != nil {
-		s.plain = endpointOf(plain.Addr())
+		s.plain = reachable(plain.Addr())
 		s.serveOn(plain, plain)
 	}
 	if secure != nil {
-		s.secure = endpointOf(secure.Addr())
+		s.secure = reachable(secure.Addr())
 		s.serveOn(secure, tls.NewListener(secure, s.authority.serverConfig()))
 	}
 	return nil
@@ -115,7 +113,7 @@ func (s *Server) serveOn(raw, l net.Listener) {
 		// Connections are taken over to drop them and for websockets, which
 		// HTTP/2 does not allow.
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
-		ErrorLog:     log.New(discardLog{}, "", 0),
+		ErrorLog:     log.New(io.Discard, "", 0), // what clients that hang up cause
 	}
 	s.http = append(s.http, h)
 	s.listeners = append(s.listeners, raw)
@@ -125,11 +123,6 @@ func (s *Server) serveOn(raw, l net.Listener) {
 		}
 	})
 }
-
-// discardLog takes what net/http says about clients that hang up.
-type discardLog struct{}
-
-func (discardLog) Write(b []byte) (int, error) { return len(b), nil }
 
 // DialContext makes a connection in memory: TLS is spoken on it if the port
 // of addr is 443, plain HTTP else. The host of addr does not matter. It is for
@@ -177,13 +170,13 @@ func (s *Server) TLSStreamURL() string { return s.url("wss://", &s.secure, "/pus
 // connect there in place of api.pushover.net and client.pushover.net.
 func (s *Server) TLSAddr() string { return s.url("", &s.secure, "") }
 
-func (s *Server) url(scheme string, e **endpoint, path string) string {
+func (s *Server) url(scheme string, address *string, path string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if *e == nil {
+	if *address == "" {
 		return ""
 	}
-	return scheme + (*e).address + path
+	return scheme + *address + path
 }
 
 // CertPool trusts the authority that signed the server's certificate, and

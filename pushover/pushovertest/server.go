@@ -29,18 +29,15 @@ type Options struct {
 	// counted from its first registration. 0 means 30 days, negative none. A
 	// connected stream hears of the end, by 'E', when its next '#' is due.
 	Trial time.Duration
-	// FirstID is the id of the first message. 0 means one far beyond 2^53.
-	FirstID int64
 	// MaxDevices is the most devices of one account. 0 means 50.
 	MaxDevices int
-	// MonthlyLimit is the number of messages each application may send
-	// through the sending side. 0 means 10 000. Send, SendN and /sim/messages
-	// do not count.
+	// MonthlyLimit is the number of messages the applications of one account may
+	// send together through the sending side. 0 means 10 000. Send, SendN and
+	// /sim/messages do not count.
 	MonthlyLimit int
-	// DeviceAliases accepts the device id under the names "device" and
-	// "deviceId" too, as some clients send it. Whether the real service does
-	// is unknown, so it is off by default.
-	DeviceAliases bool
+	// StrictDeviceID refuses a device id under the names "device" and "deviceId",
+	// as some clients send it. Whether the real service does is unknown.
+	StrictDeviceID bool
 	// Logger gets one line per event. It never gets secrets or message
 	// texts. Nil discards.
 	Logger *slog.Logger
@@ -70,9 +67,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Trial == 0 {
 		o.Trial = 30 * 24 * time.Hour
-	}
-	if o.FirstID == 0 {
-		o.FirstID = 380698801670733827
 	}
 	if o.MaxDevices == 0 {
 		o.MaxDevices = 50
@@ -104,9 +98,9 @@ type Server struct {
 	closed   bool
 	changed  chan struct{} // closed at the next change of state; nil while nobody waits
 	rng      *rand.Rand
-	ids      *sequence
-	umids    *sequence
-	smallIDs *sequence
+	ids      idClock
+	umids    idClock
+	smallIDs sequence
 
 	accounts []*account
 	groups   map[string][]*account // by group key
@@ -114,22 +108,26 @@ type Server struct {
 	devices  map[string]*device    // by device id
 	apps     map[string]*application
 	icons    map[string]bool
+	sounds   []sound // uploaded
 	receipts map[string]*receipt
 	order    []*receipt // receipts, oldest first
 
-	requests map[string]int
+	requests map[Operation]int
 	faults   []*fault
 	streams  map[*stream]struct{}
 	manners  manners
 
 	silent      bool // no keep-alives
+	looseIDs    bool
+	quietHours  bool
+	quietUntil  time.Time
 	arrangement Order
 	omitStrings bool
 	scratch     []byte // for encode
 	errorShape  ErrorShape
 	retryMode   RetryMode
 
-	plain, secure *endpoint
+	plain, secure string // where the service can be reached; "" if it cannot
 	pipes         *pipeNet
 	authority     *authority
 	caFile        string
@@ -155,13 +153,11 @@ func New(o Options) *Server {
 		apps:     map[string]*application{},
 		icons:    map[string]bool{"pushover": true, "default": true},
 		receipts: map[string]*receipt{},
-		requests: map[string]int{},
+		requests: map[Operation]int{},
 		streams:  map[*stream]struct{}{},
 	}
 	s.manners = newManners(s)
-	s.ids = &sequence{next: o.FirstID}
-	s.umids = &sequence{next: 502550228871720147}
-	s.smallIDs = &sequence{next: 1}
+	s.smallIDs.next = 1
 	licensed := o.Licensed == nil || *o.Licensed
 	s.addAccount(o.Email, o.Password, o.UserKey, o.AppToken, o.TwoFactor, licensed)
 	return s

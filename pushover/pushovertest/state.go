@@ -14,9 +14,9 @@ import (
 type State struct {
 	Devices  []DeviceState  `json:"devices"`
 	Receipts []ReceiptState `json:"receipts"`
-	// Requests counts what arrived, by operation; see Fault.On for the names.
-	Requests   map[string]int `json:"requests"`
-	Violations int            `json:"violations"`
+	// Requests counts what arrived, by operation.
+	Requests   map[Operation]int `json:"requests"`
+	Violations int               `json:"violations"`
 }
 
 // Device finds a device by name. Without one it returns the zero DeviceState.
@@ -102,8 +102,8 @@ func (s *Server) state() State {
 }
 
 // Requests tells how many requests of an operation have arrived, answered or
-// not. Fault.On has the names.
-func (s *Server) Requests(op string) int {
+// not.
+func (s *Server) Requests(op Operation) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.requests[op]

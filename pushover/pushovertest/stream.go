@@ -90,11 +90,11 @@ func (st *stream) leave() {
 // abort closes the TCP connection at once. Safe in any state.
 func (st *stream) abort() { _ = st.raw.Close() } // there is nobody to tell
 
-// serveStream is the websocket. Wire reference 4.
+// serveStream is the websocket.
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, c *call) {
 	s.mu.Lock()
 	s.manners.arrived(c)
-	f := s.fault(opStream)
+	f := s.fault(OpStream)
 	s.mu.Unlock()
 	if f != nil {
 		if !f.before(s, r) {
@@ -104,8 +104,8 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, c *call) {
 			_ = f.reply(s).writeTo(w, f.PadTo) // a client that left needs no answer
 			return
 		}
-		if f.Drop == dropHalf || f.Drop == dropStall {
-			s.halfHandshake(w, f.Drop == dropStall)
+		if f.Drop == DropHalf || f.Drop == DropStall {
+			s.halfHandshake(w, f.Drop == DropStall)
 		}
 	}
 	// The connection leaves the http.Server's care, so Close waits for it here.
@@ -115,7 +115,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, c *call) {
 	defer s.working.Done()
 	upgrader := websocket.Upgrader{
 		HandshakeTimeout: writeTimeout,
-		CheckOrigin:      func(*http.Request) bool { return true }, // wire reference 2.7
+		CheckOrigin:      func(*http.Request) bool { return true },
 	}
 	conn, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, c *call) {
 	}
 	s.streams[st] = struct{}{}
 	s.mu.Unlock()
-	st.serve(f != nil && f.Drop == dropAfter)
+	st.serve(f != nil && f.Drop == DropAfter)
 }
 
 // begin makes Close wait for the caller, unless it has begun already.
@@ -227,7 +227,7 @@ func (st *stream) read(dropAfterLogin bool) error {
 }
 
 // login checks a login frame: "login:<device id>:<secret>" with or without a
-// newline. Wire reference 4.1. There is no positive answer.
+// newline. There is no positive answer.
 func (st *stream) login(text string) {
 	s := st.server
 	id, secret, _ := strings.Cut(strings.TrimRight(strings.TrimPrefix(text, "login:"), "\r\n"), ":")

@@ -2,6 +2,7 @@ package pushovertest
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,19 +12,18 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of the Message API, in characters [api].
+// Limits of the Message API, in characters.
 const (
 	maxMessage    = 1024
 	maxTitle      = 250
 	maxURL        = 512
 	maxURLTitle   = 100
+	maxTags       = 255 // joined; that there is a limit is known, and not which
 	maxRecipients = 50
 )
 
-func contains(list []string, s string) bool { return slices.Contains(list, s) }
-
 // addressees resolves the parameter user: a user key, a group key or up to
-// fifty user keys separated by commas [api].
+// fifty user keys separated by commas.
 func (s *Server) addressees(keys string) ([]*account, *reply) {
 	var out []*account
 	list := strings.Split(keys, ",")
@@ -66,22 +66,25 @@ func (c *call) outgoing() (m Outgoing, field, problem string) {
 	if strings.TrimSpace(m.Message) == "" {
 		return m, "message", "cannot be blank"
 	}
+	if field, problem = checkFlags(p, &m); problem != "" {
+		return m, field, problem
+	}
 	for _, l := range []struct {
 		field, text string
 		most        int
 	}{
 		{"message", m.Message, maxMessage}, {"title", m.Title, maxTitle},
-		{"url", m.URL, maxURL}, {"url_title", m.URLTitle, maxURLTitle},
+		{"url", m.URL, maxURL}, {"url_title", m.URLTitle, maxURLTitle}, {"tags", p.Get("tags"), maxTags},
 	} {
 		if !utf8.ValidString(l.text) {
 			return m, l.field, "is not valid UTF-8"
 		}
-		if utf8.RuneCountInString(l.text) > l.most {
+		if utf8.RuneCountInString(l.text) > l.most && !m.Encrypted {
 			return m, l.field, "is too long (maximum is " + strconv.Itoa(l.most) + " characters)"
 		}
 	}
 	for _, check := range []func(url.Values, *Outgoing) (string, string){
-		checkPriority, checkEmergency, checkFlags, checkTimes, checkDevices, checkSound, c.checkAttachment,
+		checkPriority, checkEmergency, checkTimes, checkDevices, c.checkAttachment,
 	} {
 		if field, problem = check(p, &m); problem != "" {
 			return m, field, problem
@@ -180,22 +183,6 @@ func checkDevices(_ url.Values, m *Outgoing) (field, problem string) {
 	return "", ""
 }
 
-// checkSound accepts any well-formed name. One that does not exist is
-// delivered as no sound, which means the device's default.
-func checkSound(p url.Values, m *Outgoing) (field, problem string) {
-	name := p.Get("sound")
-	if name == "" {
-		return "", ""
-	}
-	if !plainName(name) || len(name) > 20 {
-		return "sound", "is invalid"
-	}
-	if knownSound(name) && len(name) > 2 {
-		m.Sound = name
-	}
-	return "", ""
-}
-
 // checkAttachment checks the one image that may come along. It is not
 // delivered: no Open Client is known to receive one.
 func (c *call) checkAttachment(p url.Values, _ *Outgoing) (field, problem string) {
@@ -204,10 +191,13 @@ func (c *call) checkAttachment(p url.Values, _ *Outgoing) (field, problem string
 		if err != nil {
 			return "attachment_base64", "is not valid base64"
 		}
-		c.attachment += len(data)
+		c.attach(len(data), p.Get("attachment_type"))
 	}
-	if c.attachment > maxAttachment {
-		return "attachment", "is too large (maximum is 5242880 bytes)"
+	switch {
+	case c.attachment > maxAttachment:
+		return "attachment", fmt.Sprintf("is too large: %d bytes (maximum is %d bytes)", c.attachment, maxAttachment)
+	case c.noImage:
+		return "attachment", "must be an image"
 	}
 	return "", ""
 }

@@ -15,52 +15,43 @@ import (
 type Rule string
 
 const (
-	// RuleConnections: at most 2 TCP connections to the API at once (wire
-	// reference 7, from [api #friendly]). Websockets do not count, and a
-	// connection counts from its first API request. Broken when three are
-	// still open or in use a moment after the third appeared, so that one
-	// that is just closing does not count, or when six requests run at once.
+	// RuleConnections: at most 2 TCP connections to the API at once. Websockets do
+	// not count, and a connection counts from its first API request. Broken when
+	// three are still open or in use a moment after the third appeared, or when six
+	// requests run at once.
 	RuleConnections Rule = "connections"
-	// RuleRepeated: a request that was answered with 4xx and status other
-	// than 1 will never succeed and must not be repeated unchanged (wire
-	// reference 7). Unchanged means the same method, path and parameters
-	// within an hour. Forgiven when the cause went away: a device enabled or
-	// removed, a licence bought, an account replaced, a scripted fault cleared.
-	// A scripted answer counts only if it can be a verdict (wire reference 2.6):
-	// not 409, nor a 400 to a download that blames none of its parameters.
+	// RuleRepeated: a request that was answered with 4xx and status other than 1 will
+	// never succeed: the same method, path and parameters not again within an hour,
+	// unless the cause went away (a device enabled or removed, a licence bought, an
+	// account replaced, a scripted fault cleared). A scripted answer counts only if
+	// it can be a verdict: not 409, nor a 400 that blames none of the parameters.
 	RuleRepeated Rule = "repeated-rejected-request"
-	// RuleEarlyRetry: after a 5xx or a connection closed without a whole
-	// answer, the same method and path not sooner than 5 s later (wire
-	// reference 7). The one repetition of a GET that HTTP libraries make by
-	// themselves, see [Fault], is excused.
+	// RuleEarlyRetry: after a 5xx or a connection closed without a whole answer, the
+	// same method and path not sooner than 5 s later. The one repetition of a GET that
+	// HTTP libraries make by themselves, see [Fault], is excused.
 	RuleEarlyRetry Rule = "early-retry"
-	// RuleRateLimit: after a 429 no call before Retry-After, or one minute
-	// where there is none (wire reference 7).
+	// RuleRateLimit: after a 429 no call before Retry-After, or one minute.
 	RuleRateLimit Rule = "rate-limit-ignored"
-	// RuleUserAgent: a User-Agent that names the program, on REST and
-	// websocket (wire reference 7). Missing ones and the defaults of HTTP
-	// libraries are accused, once per operation.
+	// RuleUserAgent: a User-Agent that names the program, on REST and websocket, and
+	// not only its HTTP library. Accused once per operation.
 	RuleUserAgent Rule = "user-agent"
 	// RuleUnseenDelete: only ids that a complete download brought to that
-	// device may be deleted through (wire reference 2.4 and 3.1). A rounded
-	// id breaks it. 0 and ids that were passed before are harmless.
+	// device may be deleted through, and no message may go with them that it was
+	// never given. A rounded id breaks it, and so does a deletion that a message
+	// with a lower id came before. 0 and ids that were passed before are harmless.
 	RuleUnseenDelete Rule = "delete-undelivered"
-	// RuleReconnectError: after 'E' no login with the same device and secret
-	// by itself (wire reference 4.2). After five minutes one is forgiven, as
-	// is one after the device was enabled again (wire reference 9). A program
+	// RuleReconnectError: after 'E' no login with the same device and secret. After
+	// five minutes, or once the device was enabled again, one is forgiven. A program
 	// that is restarted at once with the same credentials is the same client.
 	RuleReconnectError Rule = "reconnect-after-error"
-	// RuleReconnectTakeover: after 'A' no login with the same device and
-	// secret within a minute: two clients that fight back evict each other
-	// for ever (wire reference 4.2).
+	// RuleReconnectTakeover: after 'A' no such login within a minute: two clients that
+	// fight back evict each other for ever.
 	RuleReconnectTakeover Rule = "reconnect-after-takeover"
-	// RulePolling: more than 90 downloads in an hour that had no reason:
-	// no '!', no stream login, no progress by a deletion, no failure before
-	// (wire reference 4.4 and 7).
+	// RulePolling: more than 90 downloads in an hour that had no reason: no '!', no
+	// stream login, no progress by a deletion, no failure before.
 	RulePolling Rule = "polling"
-	// RulePassword: a password that was refused must not be tried again,
-	// whatever second factor comes with it (wire reference 2.1 and 7). Forgiven
-	// when an account was added or replaced.
+	// RulePassword: a password that was refused not again, whatever second factor
+	// comes with it, until an account was added or replaced.
 	RulePassword Rule = "repeated-password"
 )
 

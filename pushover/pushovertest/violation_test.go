@@ -170,7 +170,8 @@ func TestRepeatedRuleWantsAVerdict(t *testing.T) {
 		{On: "GET messages", Status: 400, Body: `{"status":0,"secret":"invalid"}`},
 		{On: "GET messages", Status: 400, Body: `{"status":0,"errors":["device_id is invalid"]}`},
 		{On: "GET messages", Status: 400, Body: `{"status":0,"errors":{"device":["is invalid"]}}`},
-		{On: "POST acknowledge", Status: 400, Body: `{"status":0}`},
+		{On: "POST acknowledge", Status: 404, Body: `{"status":0}`},
+		{On: "POST acknowledge", Status: 400, Body: `{"status":0,"receipt":"invalid"}`},
 	} {
 		bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 			d := s.AddDevice("n")
