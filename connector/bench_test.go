@@ -43,7 +43,7 @@ func newBench(b *testing.B, backlog int) *bench {
 	b.Cleanup(x.sim.Close)
 	x.device = x.sim.AddDevice("bench")
 	if backlog > 0 {
-		x.sim.SendN(backlog, pushovertest.Outgoing{Title: "Backup of nas-{n}", Message: "42 files in 17 seconds, run {n}"})
+		x.sim.SendN(backlog, pushovertest.Outgoing{Title: "Backup of nas-{n}", Message: "42 files in 17 seconds, run {n}", Queued: time.Now().Add(-time.Hour)})
 	}
 	x.server = natsServer(b)
 	var err error
@@ -225,7 +225,7 @@ func BenchmarkWakeToEvent(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		began := time.Now()
-		x.sim.Send(pushovertest.Outgoing{Message: "wake up"})
+		x.sim.Send(pushovertest.Outgoing{Message: "wake up", Queued: time.Now().Add(-time.Hour)})
 		<-events
 		whole = append(whole, time.Since(began))
 		x.drained(b)
@@ -257,7 +257,7 @@ func BenchmarkAckCommand(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		b.StopTimer()
-		receipt := x.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2}).Receipt
+		receipt := x.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2, Queued: time.Now().Add(-time.Hour)}).Receipt
 		x.drained(b)
 		b.StartTimer()
 		began := time.Now()

@@ -11,14 +11,57 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
-// confirmed takes note of messages whose events are durable: their deletion
-// follows at once, or after the clear delay.
-func (d *delivery) confirmed(ctx, work context.Context, messages []pushover.Message, events []Event) error {
+// confirmed takes note of messages whose events are durable, the first of what a
+// download showed and the queue does not hold yet. Their deletion follows at once
+// if they have settled and there is no clear delay.
+func (d *delivery) confirmed(ctx, work context.Context, messages []pushover.Message, events []Event, settled pushover.MessageID) error {
+	if d.c.o.ClearDelay == 0 {
+		events = nil // they are not read back
+	}
+	d.held.add(messages, events, time.Now().Add(d.c.o.ClearDelay))
+	d.held.settle(min(settled, messages[len(messages)-1].ID))
 	if d.c.o.ClearDelay > 0 {
-		d.held.add(messages, events, time.Now().Add(d.c.o.ClearDelay))
+		return nil // clearDue does it
+	}
+	return d.clearReady(ctx, work)
+}
+
+// clearReady clears what has settled, if anything has.
+func (d *delivery) clearReady(ctx, work context.Context) error {
+	if n := d.held.ready(time.Now()); n > 0 {
+		return d.clearFirst(ctx, work, n)
+	}
+	return nil
+}
+
+// clearFirst clears the first n of what is held.
+func (d *delivery) clearFirst(ctx, work context.Context, n int) error {
+	if err := d.clear(ctx, work, d.held.entries[n-1].id, n); err != nil {
+		return err
+	}
+	d.removed.entries = d.held.take(n)
+	d.deletions++
+	return nil
+}
+
+// checkRemoved looks in what a download shows for what the latest deletion has
+// removed. If it is still there, it is held again, and not cleared at once: its
+// events are confirmed.
+func (d *delivery) checkRemoved(shown []pushover.Message) error {
+	removed := d.removed
+	if removed.len() == 0 {
 		return nil
 	}
-	return d.clear(ctx, work, messages[len(messages)-1].ID, len(messages))
+	d.removed = clearQueue{}
+	i := slices.IndexFunc(shown, func(m pushover.Message) bool { return removed.has(m.ID) })
+	d.effective = i < 0
+	if d.effective {
+		d.clearing.OK()
+		return nil
+	}
+	d.held.entries = slices.Concat(removed.entries, d.held.entries)
+	d.held.postpone(time.Now().Add(minSyncRetry)) // at least: the loop decides
+	return &stepError{d.clearing, fmt.Errorf("message %s is still in the queue after it was deleted", shown[i].ID)}
 }
 
 // clear deletes n messages through id from the server's queue. This is the only
@@ -30,7 +73,6 @@ func (d *delivery) clear(ctx, work context.Context, id pushover.MessageID, n int
 	for {
 		err := d.c.health.during(func() error { return d.client.DeleteThrough(work, id) })
 		if err == nil {
-			d.clearing.OK()
 			d.c.health.cleared(id)
 			d.c.m.cleared.Add(float64(n))
 			d.c.m.clearLag.Sub(float64(n))
@@ -51,28 +93,32 @@ func (d *delivery) clear(ctx, work context.Context, id pushover.MessageID, n int
 // clearDue clears what has been held back for the clear delay, after the sink
 // has read its events back from the log. Events that the log has lost are
 // forgotten here, so that the next sync, which finds their messages still on
-// the server, publishes them again. It reports whether anything was cleared.
+// the server, publishes them again. It reports whether all that was due was
+// cleared.
 func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error) {
-	events := d.held.ready(time.Now())
-	if len(events) == 0 {
+	n := d.held.ready(time.Now())
+	if n == 0 || d.c.o.ClearDelay == 0 {
 		return false, nil
+	}
+	events := make([]Event, n)
+	for i, h := range d.held.entries[:n] {
+		events[i] = h.event
 	}
 	check, cancel := context.WithTimeout(work, d.c.o.PublishTimeout)
 	defer cancel()
 	held, err := d.c.sink.(Verifier).Holds(check, events)
 	if held > 0 {
-		if err := d.clear(ctx, work, d.held.idAt(held-1), held); err != nil {
+		if err := d.clearFirst(ctx, work, held); err != nil {
 			return false, err
 		}
-		d.held.drop(held)
 	}
 	if err != nil {
-		return held > 0, fmt.Errorf("read back before clearing: %w", err)
+		return false, fmt.Errorf("read back before clearing: %w", err)
 	}
 	if held < len(events) {
 		d.held.forget()
 		d.c.log.Error("confirmed events lost from the log, publishing them again")
-		return held > 0, errLogLost
+		return false, errLogLost
 	}
 	return true, nil
 }
@@ -80,13 +126,17 @@ func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error)
 var errLogLost = errors.New("the log has lost confirmed events")
 
 // clearQueue holds confirmed messages whose deletion is held back, ascending by
-// id. Its length is bounded by what one download keeps, since what it holds is
-// not delivered again.
-type clearQueue []heldClear
+// id: until they have settled ([pushover.Batch.Settled]), and for the clear delay.
+// Its length is bounded by what one download keeps, since what it holds is not
+// delivered again.
+type clearQueue struct {
+	entries []heldClear
+	settled pushover.MessageID // a deletion may go through this id
+}
 
 type heldClear struct {
 	id    pushover.MessageID
-	event Event
+	event Event // only with a clear delay
 	due   time.Time
 }
 
@@ -94,61 +144,85 @@ type heldClear struct {
 // those held: then they wait for it, since a deletion takes all before it too.
 func (q *clearQueue) add(messages []pushover.Message, events []Event, due time.Time) {
 	for i, m := range messages {
-		*q = append(*q, heldClear{m.ID, events[i], due})
+		h := heldClear{id: m.ID, due: due}
+		if events != nil {
+			h.event = events[i]
+		}
+		q.entries = append(q.entries, h)
 	}
-	slices.SortFunc(*q, func(a, b heldClear) int { return cmp.Compare(a.id, b.id) })
+	byID := func(a, b heldClear) int { return cmp.Compare(a.id, b.id) }
+	if !slices.IsSortedFunc(q.entries, byID) {
+		slices.SortFunc(q.entries, byID)
+	}
 }
 
-func (q clearQueue) len() int { return len(q) }
+// settle says through which id a deletion may go: all below it has settled, and
+// what any download showed of it is confirmed.
+func (q *clearQueue) settle(id pushover.MessageID) { q.settled = id }
 
-// due is when the first deletion may be made.
-func (q clearQueue) due() (time.Time, bool) {
-	if len(q) == 0 {
+func (q *clearQueue) len() int { return len(q.entries) }
+
+// due is when the first deletion may be made, if its message has settled.
+func (q *clearQueue) due() (time.Time, bool) {
+	if len(q.entries) == 0 || q.entries[0].id > q.settled {
 		return time.Time{}, false
 	}
-	return q[0].due, true
+	return q.entries[0].due, true
 }
 
-// ready returns the events of the prefix that is due.
-func (q clearQueue) ready(now time.Time) []Event {
-	var events []Event
-	for _, h := range q {
-		if h.due.After(now) {
+// settlesAt is when a download is needed that settles what has not settled yet,
+// which it can from the time at on, but need not before a deletion is due.
+func (q *clearQueue) settlesAt(at time.Time) time.Time {
+	for _, h := range q.entries {
+		if h.id > q.settled && h.due.After(at) {
+			return h.due
+		} else if h.id > q.settled {
 			break
 		}
-		events = append(events, h.event)
 	}
-	return events
+	return at
+}
+
+// ready returns how many have settled and are due, from the first on.
+func (q *clearQueue) ready(now time.Time) int {
+	i := slices.IndexFunc(q.entries, func(h heldClear) bool { return h.id > q.settled || h.due.After(now) })
+	if i < 0 {
+		return len(q.entries)
+	}
+	return i
 }
 
 // fresh returns the messages that are not held here. All that is held was
 // confirmed, but a message with a lower id than those may still turn up, and
 // must not be taken for delivered.
-func (q clearQueue) fresh(messages []pushover.Message) []pushover.Message {
-	if len(q) == 0 {
+func (q *clearQueue) fresh(messages []pushover.Message) []pushover.Message {
+	if len(q.entries) == 0 {
 		return messages
-	}
-	held := make(map[pushover.MessageID]struct{}, len(q))
-	for _, h := range q {
-		held[h.id] = struct{}{}
 	}
 	var fresh []pushover.Message
 	for _, m := range messages {
-		if _, ok := held[m.ID]; !ok {
+		if !q.has(m.ID) {
 			fresh = append(fresh, m)
 		}
 	}
 	return fresh
 }
 
-func (q clearQueue) idAt(i int) pushover.MessageID { return q[i].id }
+func (q *clearQueue) has(id pushover.MessageID) bool {
+	_, found := slices.BinarySearchFunc(q.entries, id, func(h heldClear, id pushover.MessageID) int { return cmp.Compare(h.id, id) })
+	return found
+}
 
-func (q *clearQueue) drop(n int) { *q = (*q)[n:] }
+// take removes the first n.
+func (q *clearQueue) take(n int) (removed []heldClear) {
+	removed, q.entries = q.entries[:n], q.entries[n:]
+	return removed
+}
 
-func (q *clearQueue) forget() { *q = nil }
+func (q *clearQueue) forget() { q.entries = nil }
 
-func (q clearQueue) postpone(due time.Time) {
-	for i := range q {
-		q[i].due = due
+func (q *clearQueue) postpone(due time.Time) {
+	for i := range q.entries {
+		q.entries[i].due = due
 	}
 }

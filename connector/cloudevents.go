@@ -74,21 +74,16 @@ const (
 	dataContentType = "application/json"
 )
 
-// Encode writes the event in the given mode for the given protocol. The Kafka
-// binding allows the attributes to be repeated as headers in structured mode;
-// id and source are, in both protocols, so that a log can be searched without
-// decoding bodies.
+// Encode writes the event in the given mode for the given protocol. In structured
+// mode no attribute is repeated as a header, though the bindings allow it: some
+// readers take any such header for a sign of binary mode.
 func (e Event) Encode(m Mode, b Binding) (headers []Header, body []byte, err error) {
 	if m == ModeStructured {
 		body, err = e.MarshalJSON()
 		if err != nil {
 			return nil, nil, err
 		}
-		return []Header{
-			{b.contentType, b.structuredType},
-			{b.prefix + "id", b.escape(e.ID)},
-			{b.prefix + "source", b.escape(e.Source)},
-		}, body, nil
+		return []Header{{b.contentType, b.structuredType}}, body, nil
 	}
 	attrs, err := e.attributes()
 	if err != nil {
@@ -140,7 +135,7 @@ func (e Event) attributes() ([]attribute, error) {
 	if !bytes.HasPrefix(e.Data, []byte("{")) || !bytes.HasSuffix(e.Data, []byte("}")) {
 		return nil, fmt.Errorf("event %q: data is not a JSON object", e.ID)
 	}
-	attrs := make([]attribute, 0, 7+len(e.Extensions))
+	attrs := make([]attribute, 0, 8+len(e.Extensions))
 	attrs = append(attrs,
 		attribute{name: "specversion", text: specVersion},
 		attribute{name: "id", text: e.ID},
@@ -148,6 +143,9 @@ func (e Event) attributes() ([]attribute, error) {
 		attribute{name: "type", text: e.Type},
 		attribute{name: "datacontenttype", text: dataContentType},
 	)
+	if e.Schema != "" {
+		attrs = append(attrs, attribute{name: "dataschema", text: schemaURI(e.Schema)})
+	}
 	if e.Subject != "" {
 		attrs = append(attrs, attribute{name: "subject", text: cleanAttribute(e.Subject)})
 	}

@@ -437,3 +437,61 @@ func TestSharedCallIsCountedOnce(t *testing.T) {
 		}
 	})
 }
+
+// An acknowledgement that is told that the session is over has the session find
+// out too, at once and not at the next safety sync.
+func TestAcknowledgementThatFindsTheSessionDeadHaltsIt(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		receipt := r.emergency() // which signals again every minute
+		time.Sleep(15 * time.Second)
+		for _, on := range []pushovertest.Operation{pushovertest.OpAcknowledge, pushovertest.OpDownload} {
+			r.sim.Fault(pushovertest.Fault{On: on, Status: 400, Body: `{"status":0,"secret":"invalid","errors":["secret is invalid"]}`})
+		}
+		time.Sleep(15 * time.Second)
+		if s := run.Status().State; s != connector.StateLive {
+			t.Fatalf("the state is %s before anybody has asked", s)
+		}
+		if _, err := run.HandleCommand(t.Context(), connector.Command{ID: "S#1", Body: []byte(receipt), Time: time.Now()}); err == nil {
+			t.Fatal("got no error")
+		}
+		time.Sleep(time.Second)
+		if s := run.Status().State; s != connector.StateLoginNeeded {
+			t.Errorf("the state is %s, want login_needed", s)
+		}
+	})
+}
+
+// What the service asks for reaches the bus's redelivery.
+func TestRetryAfterOfAnAcknowledgementReachesTheBus(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		receipt := r.emergency()
+		r.sim.Fault(pushovertest.Fault{On: pushovertest.OpAcknowledge, Status: 429, RetryAfter: 10 * time.Minute, Count: 1})
+		_, err := run.HandleCommand(t.Context(), connector.Command{ID: "S#1", Body: []byte(receipt), Time: time.Now()})
+		var again *connector.RetryError
+		if !errors.As(err, &again) || again.After < 10*time.Minute {
+			t.Errorf("got %v, want a retry in ten minutes", err)
+		}
+	})
+}
+
+// So is one in the connector: the alarm is acknowledged a few seconds later.
+func TestUnnamedRefusalOfAKnownEmergencyIsTrouble(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		receipt := r.emergency()
+		r.sim.Fault(pushovertest.Fault{On: pushovertest.OpAcknowledge, Status: 400, Body: `{"status":0,"errors":["try again"]}`, Count: 2})
+		cmd := connector.Command{ID: "S#1", Body: []byte(receipt), Time: time.Now()}
+		for attempt := 1; ; attempt++ {
+			got, err := run.HandleCommand(t.Context(), cmd)
+			var again *connector.RetryError
+			if errors.As(err, &again) && attempt < 3 {
+				time.Sleep(again.After)
+				continue
+			}
+			if err != nil || got.Status != connector.StatusAcknowledged || got.Attempts != 3 {
+				t.Errorf("got %s (%s) with %d attempts, %v; want acknowledged with 3", got.Status, got.Reason, got.Attempts, err)
+			}
+			break
+		}
+		r.wantManners()
+	})
+}

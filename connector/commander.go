@@ -29,13 +29,18 @@ type commander struct {
 	acked  map[pushover.Receipt]time.Time // receipts acknowledged by us, and when
 	tried  map[string]attempts            // commands to be tried again, by id
 	doing  *Activity                      // while a command waits; nil before the first
+
+	late chan Command // requests whose results are to be published
 }
+
+// maxLate is how many results of requests wait for the bus.
+const maxLate = 64
 
 type attempts struct {
 	calls int       // made to Pushover
 	tries int       // deliveries, calls or not
 	until time.Time // when the command expires
-	ended *Result   // of a resume that was carried out, and whose result is not durable yet
+	ended *Result   // once it is decided: its result is not durable yet
 	due   time.Time // when it should come again; until, while it is in hand
 }
 
@@ -44,6 +49,7 @@ func newCommander(c *Connector) *commander {
 		c: c, device: c.o.Device,
 		acked: make(map[pushover.Receipt]time.Time),
 		tried: make(map[string]attempts),
+		late:  make(chan Command, maxLate),
 	}
 }
 
@@ -53,6 +59,13 @@ func (k *commander) use(client *pushover.Client, device string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.client, k.device = client, device
+}
+
+// latest returns the client of the latest session.
+func (k *commander) latest() *pushover.Client {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.client
 }
 
 func (k *commander) deviceName() string {
@@ -74,7 +87,7 @@ func (c *Connector) HandleCommand(ctx context.Context, cmd Command) (Result, err
 	if cmd.Time.After(now) {
 		cmd.Time = now // the bus's clock is ahead of ours
 	}
-	result, err := c.commands.execute(ctx, cmd)
+	result, err := c.commands.decide(ctx, cmd)
 	if err != nil {
 		return Result{}, err
 	}
@@ -85,14 +98,24 @@ func (c *Connector) HandleCommand(ctx context.Context, cmd Command) (Result, err
 	publish, cancel := context.WithTimeout(ctx, c.o.PublishTimeout)
 	defer cancel()
 	if _, err := c.publish(publish, []Event{event}); err != nil {
-		err = c.commands.retry(cmd, false, fmt.Errorf("publish the result: %w", err))
-		if result.Command == verbResume {
-			c.commands.keep(cmd, result)
-		}
-		return Result{}, err
+		return result, c.commands.retry(cmd, false, fmt.Errorf("%s, but the result is not published: %w", result.Status, err))
 	}
 	c.commands.ended(cmd, result)
 	return result, nil
+}
+
+// decide carries a command out, unless that has been done and only its result is
+// not durable yet: a second acknowledgement may be refused, and a second resume
+// would find nothing to resume, or resume what has been halted since.
+func (k *commander) decide(ctx context.Context, cmd Command) (Result, error) {
+	if ended := k.kept(cmd); ended != nil {
+		return *ended, nil
+	}
+	result, err := k.execute(ctx, cmd)
+	if err == nil {
+		k.keep(cmd, result)
+	}
+	return result, err
 }
 
 // Deliveries of a command that failed are spaced from the service's own minimum
@@ -120,9 +143,6 @@ func (k *commander) execute(ctx context.Context, cmd Command) (Result, error) {
 	}
 	if decoded.verb != verbAck {
 		result.Command = decoded.verb
-		if ended := k.kept(cmd); ended != nil {
-			return *ended, nil
-		}
 		return k.c.lever(result), nil
 	}
 	receipt := decoded.receipt
@@ -133,9 +153,12 @@ func (k *commander) execute(ctx context.Context, cmd Command) (Result, error) {
 	case past.done:
 		return result.end(StatusAcknowledged, ""), nil
 	case time.Since(cmd.Time) >= emergencyLife:
-		return result.end(StatusExpired, "the command was not carried out within the longest life of an emergency"), nil
+		return result.end(StatusExpired, "the command is not known to have been carried out within the longest life of an emergency"), nil
 	case client == nil || k.c.health.state() == StateLoginNeeded:
-		return Result{}, k.retry(cmd, false, errors.New("the session needs a login"))
+		p := k.c.health.snapshot().part(PartSession)
+		return Result{}, k.retry(cmd, false, &Failure{
+			Reason: p.Reason, Detail: "the session needs a login: " + p.Detail, Remedy: p.Remedy,
+		})
 	}
 
 	sure := k.c.emergencies.outstanding(string(receipt))
@@ -234,9 +257,18 @@ func (k *commander) hold(cmd Command, api pushover.APIState) {
 // lock is held.
 func (k *commander) inHand(cmd Command) {
 	a := k.tried[cmd.ID]
-	a.until = cmd.Time.Add(emergencyLife + time.Hour)
+	a.until = a.keptUntil(cmd)
 	a.due = a.until
 	k.tried[cmd.ID] = a
+}
+
+// keptUntil is when a command that has not come again is forgotten. What was
+// decided outlives any outage of the bus, which delivers nothing meanwhile.
+func (a attempts) keptUntil(cmd Command) time.Time {
+	if a.ended != nil {
+		return time.Now().Add(7 * 24 * time.Hour)
+	}
+	return cmd.Time.Add(emergencyLife + time.Hour)
 }
 
 // retry asks for the command again, later each time.
@@ -248,7 +280,7 @@ func (k *commander) retry(cmd Command, called bool, cause error) error {
 	if called {
 		a.calls++
 	}
-	a.until = cmd.Time.Add(emergencyLife + time.Hour)
+	a.until = a.keptUntil(cmd)
 	wait := min(minCommandRetry<<min(a.tries-1, 10), maxCommandRetry)
 	wait = max(wait, pushover.RetryAfter(cause))
 	var held *heldBack
@@ -264,20 +296,56 @@ func (k *commander) retry(cmd Command, called bool, cause error) error {
 	return &RetryError{After: wait, Err: cause}
 }
 
-// keep has a command not carried out again when it comes again: a second resume
-// would find nothing to resume, or resume what has been halted since.
+// keep remembers how a command has ended until its result is durable. There are no
+// more of them than a bus delivers at a time.
 func (k *commander) keep(cmd Command, r Result) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	a := k.tried[cmd.ID]
 	a.ended = &r
 	k.tried[cmd.ID] = a
+	k.inHand(cmd)
 }
 
 func (k *commander) kept(cmd Command) *Result {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.tried[cmd.ID].ended
+	ended := k.tried[cmd.ID].ended
+	if ended != nil {
+		k.inHand(cmd)
+	}
+	return ended
+}
+
+// publishLater publishes the results of requests that could not be published when
+// they were answered: nobody delivers a request again.
+func (k *commander) publishLater(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			for range len(k.late) {
+				k.lost(<-k.late)
+			}
+			return
+		case cmd := <-k.late:
+			for {
+				_, err := k.c.HandleCommand(ctx, cmd)
+				var again *RetryError
+				if !errors.As(err, &again) {
+					break
+				}
+				if !pause(ctx, again.After) {
+					k.lost(cmd)
+					break
+				}
+			}
+		}
+	}
+}
+
+// lost says that the result of a request will not be in the log.
+func (k *commander) lost(cmd Command) {
+	k.c.log.Error("result of a request lost, the bus did not take it", slog.String("command_id", cmd.ID))
 }
 
 // ended counts and logs a command whose result is durable.
@@ -297,11 +365,18 @@ func (k *commander) forget(cmd Command) {
 	k.settle(time.Now())
 }
 
-// waiting reports whether a command waits for its next attempt.
-func (k *commander) waiting() bool {
+// probing reports whether a command is about to be tried again, which will show
+// whether the service is well. One that is late may be gone from the bus.
+func (k *commander) probing() bool {
+	const late = 3 * time.Second
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.settle(time.Now()) > 0
+	for _, a := range k.tried {
+		if time.Since(a.due) < late {
+			return true
+		}
+	}
+	return false
 }
 
 // waits reports that a command waits for its next attempt. The lock is held.
@@ -329,9 +404,10 @@ func (k *commander) prune(now time.Time) {
 	k.settle(now)
 }
 
-// settle forgets what is too old to matter, and returns how many commands are to
-// be tried again. While there are none, all is well. The lock is held.
-func (k *commander) settle(now time.Time) (waiting int) {
+// settle forgets what is too old to matter, and counts the commands that are to be
+// tried again. While there are none, all is well. The lock is held.
+func (k *commander) settle(now time.Time) {
+	waiting := 0
 	for id, a := range k.tried {
 		switch {
 		case now.After(a.until):
@@ -344,7 +420,6 @@ func (k *commander) settle(now time.Time) (waiting int) {
 	if waiting == 0 {
 		k.doing.OK()
 	}
-	return waiting
 }
 
 // maxLeverAge is how old a status, sync or resume command may be: it was meant
@@ -400,14 +475,19 @@ func resultEvent(cmd Command, r Result) (Event, error) {
 	if r.Command != "" && r.Status != StatusDone {
 		types[r.Status] = TypeCommandRejected
 	}
+	extensions := []Extension{{"causationid", r.CommandID}}
+	if r.Receipt != "" {
+		extensions = append(extensions, Extension{correlationID, r.Receipt})
+	}
 	return Event{
 		ID:         cmd.ID + "@" + strconv.FormatInt(cmd.Time.UnixNano(), 10),
 		Source:     Source(r.Device),
 		Type:       types[r.Status],
 		Subject:    r.Receipt,
 		Time:       r.CompletedAt,
-		Extensions: []Extension{{"causationid", r.CommandID}},
+		Extensions: extensions,
 		Data:       data,
+		Schema:     SchemaResult,
 		Class:      ClassResult,
 		Route:      []string{"results", string(r.Status)},
 		Key:        cmp.Or(r.Receipt, Source(r.Device)),

@@ -57,7 +57,7 @@ func deadLetter(e Event, m pushover.Message, device string, reason error, form i
 		return Event{}, fmt.Errorf("encode dead letter %s: %w", m.ID, err)
 	}
 	d := e
-	d.Class, d.Route, d.Data = ClassDeadLetter, []string{"deadletter"}, encoded
+	d.Class, d.Route, d.Data, d.Schema = ClassDeadLetter, []string{"deadletter"}, encoded, SchemaDeadLetter
 	d.Subject = truncate(e.Subject, 200)
 	d.Extensions = append([]Extension{{deadLetterReason, truncate(reason.Error(), 300)}}, e.Extensions...)
 	return d, nil

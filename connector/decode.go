@@ -24,7 +24,7 @@ func (b Binding) Decode(header func(name string) string, body []byte) (Event, er
 			return Event{}, fmt.Errorf("%w: %w", errNotAnEvent, err)
 		}
 	} else {
-		for _, name := range append([]string{"specversion", "id", "source", "type", "subject", "time"}, extensionNames...) {
+		for _, name := range append([]string{"specversion", "id", "source", "type", "dataschema", "subject", "time"}, extensionNames...) {
 			if value := header(b.prefix + name); value != "" {
 				attrs[name] = b.unescape(value)
 			}
@@ -56,6 +56,9 @@ func eventOf(attrs map[string]json.RawMessage) (Event, error) {
 	if text("specversion") != specVersion || e.ID == "" || e.Source == "" {
 		return Event{}, errNotAnEvent
 	}
+	if name, ok := strings.CutPrefix(text("dataschema"), schemaPrefix); ok {
+		e.Schema, _, _ = strings.Cut(name, ":")
+	}
 	if t, err := time.Parse(time.RFC3339Nano, text("time")); err == nil {
 		e.Time = t
 	}
@@ -80,8 +83,11 @@ func eventOf(attrs map[string]json.RawMessage) (Event, error) {
 // extensionNames are those that events of ours have, in the order in which they
 // are encoded.
 var extensionNames = []string{
-	deadLetterReason, "sequence", "severitytext", severityNumber, "expirytime", "recordedtime", "causationid",
+	deadLetterReason, "sequence", "severitytext", severityNumber, "expirytime", "recordedtime", "causationid", correlationID,
 }
+
+// correlationID is the receipt of the emergency that an event belongs to.
+const correlationID = "correlationid"
 
 // severityNumber is the one extension that is a number. Headers do not show types.
 const severityNumber = "severitynumber"

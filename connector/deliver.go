@@ -3,7 +3,6 @@ package connector
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -36,7 +35,12 @@ type delivery struct {
 	client  *pushover.Client
 	device  string
 	session *session
-	held    clearQueue // confirmed, and not yet cleared because of the clear delay
+	held    clearQueue // confirmed, and not yet cleared
+	removed clearQueue // what the latest deletion took, until a download has shown that it did
+
+	deletions int
+	effective bool      // the latest deletion was
+	settling  time.Time // when a download settles what is held; zero if nothing is to be settled
 
 	downloading, publishing, clearing *Activity
 }
@@ -70,11 +74,15 @@ func (d *delivery) loop(ctx context.Context) error {
 	clearPace := syncPace()
 	for {
 		d.c.expire(time.Now())
-		if api := d.client.APIState(); !api.Open && api.RetryAt.Before(next) && !d.c.commands.waiting() {
+		if api := d.client.APIState(); !api.Open && api.RetryAt.Before(next) && !d.c.commands.probing() {
 			next = api.RetryAt // nothing else would show that the service is well again
 		}
+		due, ok := d.held.due()
+		if ok && d.c.o.ClearDelay == 0 && due.Before(next) {
+			next = due // a sync clears
+		}
 		wait := min(beat, time.Until(next))
-		if due, ok := d.held.due(); ok {
+		if ok {
 			wait = min(wait, time.Until(due))
 		}
 		d.c.health.beat(beat)
@@ -102,7 +110,6 @@ func (d *delivery) loop(ctx context.Context) error {
 			d.clearing.Failed(err, retry)
 			d.held.postpone(retry)
 		case cleared:
-			clearPace.Reset()
 			next = time.Now() // there may be room for more
 		}
 		if !woken && time.Now().Before(next) {
@@ -114,6 +121,9 @@ func (d *delivery) loop(ctx context.Context) error {
 			return ctx.Err()
 		case err == nil:
 			pace.Reset()
+			if d.effective {
+				clearPace.Reset()
+			}
 			if d.session.streaming() {
 				streamless.Reset()
 			} else {
@@ -125,13 +135,21 @@ func (d *delivery) loop(ctx context.Context) error {
 		default:
 			d.c.m.syncFailures.Inc()
 			wait := max(pushover.RetryAfter(err), minSyncRetry)
-			if !pushover.Retryable(err) { // the client paces the others, and reports them
+			var step *stepError
+			clearing := errors.As(err, &step) && step.activity == d.clearing
+			switch {
+			case pushover.Retryable(err): // the client paces it, and reports it
+			case clearing:
+				wait = max(wait, clearPace.NextBackOff(), d.c.o.ClearDelay)
+			default:
 				wait = max(wait, pace.NextBackOff())
 			}
 			next = time.Now().Add(wait)
-			var step *stepError
+			if clearing {
+				d.held.postpone(next)
+			}
 			switch {
-			case !errors.As(err, &step):
+			case step == nil:
 			case pushover.Retryable(err):
 				step.activity.doubt(err, next)
 			default:
@@ -165,36 +183,51 @@ func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err err
 	signalled := d.session.signalled.Swap(false)
 	report := newDrainReport(d.c.log)
 	defer report.end()
-	var cleared pushover.MessageID
+	if !began.Before(d.settling) {
+		d.settling = time.Time{}
+	}
 	for {
 		batch, err := d.download(ctx)
 		if err != nil {
 			return 0, err
 		}
+		seen, deletions := time.Now(), d.deletions
+		stuck := d.checkRemoved(batch.Messages)
 		fresh := d.held.fresh(batch.Messages)
 		d.c.health.waiting(fresh, batch.More || len(fresh) > 0) // only an empty answer says that it was all
-		if len(fresh) == 0 {
-			break
-		}
-		if fresh[0].ID <= cleared {
-			return 0, &stepError{d.clearing, fmt.Errorf("message %s is still in the queue after it was deleted through %s", fresh[0].ID, cleared)}
-		}
 		d.c.m.received.Add(float64(len(fresh)))
-		if err := d.deliver(ctx, work, fresh, report); err != nil {
+		if err := d.deliver(ctx, work, batch, fresh, report); err != nil {
 			return 0, err
 		}
-		if d.c.o.ClearDelay == 0 {
-			cleared = fresh[len(fresh)-1].ID
-		} else if !batch.More {
-			d.c.health.waiting(nil, false)
-			break
+		d.held.settle(batch.Settled)
+		if stuck != nil {
+			d.c.health.waiting(nil, batch.More)
+			return 0, stuck
 		}
+		if d.c.o.ClearDelay == 0 { // else clearDue does it
+			if err := d.clearReady(ctx, work); err != nil {
+				return 0, err
+			}
+			if d.deletions > deletions {
+				continue // there may be more
+			}
+		}
+		if d.held.len() == 0 {
+			d.clearing.OK()
+		}
+		if len(fresh) > 0 && !batch.More {
+			d.c.health.waiting(nil, false)
+		}
+		if batch.SettlesIn > 0 {
+			d.settling = d.held.settlesAt(seen.Add(batch.SettlesIn))
+		}
+		break
 	}
-	if d.c.o.ClearDelay == 0 { // else clearDue tells
-		d.clearing.OK()
+	if !d.settling.IsZero() {
+		again = min(again, time.Until(d.settling))
 	}
 	if signalled {
-		again = emptyRetry
+		again = min(again, emptyRetry)
 	}
 	d.c.m.syncDuration.Observe(time.Since(began).Seconds())
 	return again, nil
@@ -221,9 +254,13 @@ func (d *delivery) download(ctx context.Context) (batch *pushover.Batch, err err
 // confirmed prefix: never further, since the service only knows how to delete
 // everything up to an id. It goes on until all are confirmed, or ctx ends, or
 // the session must.
-func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Message, report *drainReport) error {
+func (d *delivery) deliver(ctx, work context.Context, batch *pushover.Batch, messages []pushover.Message, report *drainReport) error {
+	if len(messages) == 0 {
+		return nil
+	}
 	defer d.c.m.oldestWaiting.Store(0)
-	ahead, stop := d.encodeAhead(messages)
+	d.held.settle(min(batch.Settled, messages[0].ID-1))
+	ahead, stop := d.encodeAhead(newReception(d.device, batch, time.Now()), messages)
 	defer stop()
 	left := messages
 	for p := range ahead {
@@ -234,7 +271,7 @@ func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Messag
 			return ctx.Err()
 		}
 		left = left[len(p.messages):]
-		if err := d.deliverPiece(ctx, work, p, len(left), report); err != nil {
+		if err := d.deliverPiece(ctx, work, p, len(left), batch.Settled, report); err != nil {
 			return err
 		}
 		d.c.health.waiting(left, true)
@@ -243,7 +280,7 @@ func (d *delivery) deliver(ctx, work context.Context, messages []pushover.Messag
 }
 
 // deliverPiece publishes one piece of a batch of which left messages follow.
-func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int, report *drainReport) error {
+func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int, settled pushover.MessageID, report *drainReport) error {
 	began, pace := time.Now(), publishPace()
 	letters := deadLetters{device: d.device}
 	messages, events, places := p.messages, p.events, placesOf(p.events)
@@ -254,7 +291,7 @@ func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int, re
 		if confirmed > 0 {
 			d.c.m.oldestWaiting.Store(0) // what is confirmed no longer waits for the bus
 			report.published(d.c.health.confirmed(messages[:confirmed], places), len(events)-confirmed+left)
-			if err := d.confirmed(ctx, work, messages[:confirmed], events[:confirmed]); err != nil {
+			if err := d.confirmed(ctx, work, messages[:confirmed], events[:confirmed], settled); err != nil {
 				return err
 			}
 			events, messages, places = events[confirmed:], messages[confirmed:], places[confirmed:]

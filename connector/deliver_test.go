@@ -52,7 +52,7 @@ func TestOrderOfTheDownloadDoesNotMatter(t *testing.T) {
 func TestNothingIsClearedThatIsNotConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, pushovertest.Options{})
-		want := r.send(10, pushovertest.Outgoing{})
+		want := r.backlog(10)
 		var confirm, stored int
 		r.log.script = func(int, []connector.Event) (int, int, error) { return stored, confirm, errBusDown }
 		run := r.start()
@@ -92,7 +92,7 @@ func TestNothingIsClearedThatIsNotConfirmed(t *testing.T) {
 func TestLongDownloadIsPublishedAndClearedInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, pushovertest.Options{PageSize: -1})
-		want := r.send(5000, pushovertest.Outgoing{})
+		want := r.backlog(5000)
 		var sizes, waiting []int
 		r.log.script = func(_ int, events []connector.Event) (int, int, error) {
 			sizes = append(sizes, len(events))
@@ -115,7 +115,7 @@ func TestLongDownloadIsPublishedAndClearedInPieces(t *testing.T) {
 func TestShutdownFinishesThePieceInFlightAndLeavesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, pushovertest.Options{PageSize: -1})
-		want := r.send(5000, pushovertest.Outgoing{})
+		want := r.backlog(5000)
 		second := make(chan struct{})
 		r.log.script = func(call int, events []connector.Event) (int, int, error) {
 			if call == 2 {
@@ -384,7 +384,7 @@ func TestFencedConnectorStopsPublishing(t *testing.T) {
 func TestShutdownFinishesThePublishInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, pushovertest.Options{PageSize: 4})
-		want := r.send(10, pushovertest.Outgoing{})
+		want := r.backlog(10)
 		var run *running
 		entered := make(chan struct{}, 1)
 		r.log.script = func(_ int, events []connector.Event) (int, int, error) {

@@ -16,7 +16,7 @@
 //	             ──messages─────▶  encode as CloudEvents, 2 000 at a time
 //	                               publish these, oldest first   ──▶  stream or topic
 //	                                           confirmed prefix  ◀──
-//	message list ◀─delete through  clear: last id of that prefix
+//	message list ◀─delete through  clear: last id of that prefix that has settled
 //
 //	receipt      ◀─acknowledge───  command: decode, call, decide ◀──  control subject
 //	                               result, exactly one a command ──▶  results
@@ -36,8 +36,11 @@
 // A message is deleted on the server only after the sink has said that its
 // event is durable. The service knows one deletion, "everything up to this id",
 // so what is cleared is always the last id of a fully confirmed prefix of what
-// was downloaded. Ids are taken to ascend: a message that came between the
-// download and the deletion, with an id below those, would be deleted with them.
+// was downloaded. Ids order time to the second only: a message may come after
+// another and get a lower id. So what came in within the last few seconds is
+// deleted only after one more download has shown that nothing new is below it
+// ([pushover.Batch].Settled). Its event does not wait for that, and neither does
+// the deletion of an older backlog.
 //
 // Every message ends up in the log exactly once and in the order of its ids,
 // whatever is killed and whichever confirmation is lost. The connector repeats;
@@ -136,6 +139,12 @@
 //     the bus delivers the command again, the call is repeated, which is
 //     harmless, and the result event has the same id, so that it is in the log
 //     once.
+//   - The bus does not take a result: what was decided is kept, commands are failing
+//     meanwhile, and it is published when the command comes again. Nothing is decided
+//     twice. A request, which does not come again, is answered with the outcome at
+//     once, and its result published as soon as that is possible.
+//   - A deletion is refused, or confirmed and without effect: it is repeated ever
+//     more rarely, and shown. New messages go on.
 //   - The service fails, for however long: attempts become minutes apart. As soon
 //     as an alarm is known to wait (a signal, or a command) they are twelve seconds
 //     apart at most, as close as manners allow, so that the alarm gets through soon

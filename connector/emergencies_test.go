@@ -184,6 +184,7 @@ func TestEmergencyThatIsOverDoesNotLookLikeOneThatBurns(t *testing.T) {
 // not outstanding when the event comes at last.
 func TestAcknowledgedEmergencyStaysClosed(t *testing.T) {
 	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		r.resumed = true
 		r.log.setScript(func(_ int, e []connector.Event) (int, int, error) {
 			if e[0].Class == connector.ClassMessage {
 				return 0, 0, errBusDown
@@ -212,6 +213,7 @@ func TestAcknowledgedEmergencyStaysClosed(t *testing.T) {
 // The levers work as commands too: one result each.
 func TestLeverCommands(t *testing.T) {
 	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		r.resumed = true
 		schema := compileSchema(t, connector.SchemaResult)
 		do := func(id, verb string, at time.Time) connector.Result {
 			t.Helper()
@@ -260,6 +262,25 @@ func TestLeverCommands(t *testing.T) {
 		}
 		if results != 6 {
 			t.Errorf("%d results in the log, want 6", results)
+		}
+	})
+}
+
+// The service's re-sends do not make an emergency live longer than three hours.
+func TestResendsDoNotProlongAnEmergency(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		r.sim.SetRetryMode(pushovertest.RetryMessage)
+		r.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2, Retry: 4 * time.Minute, Expire: 3 * time.Hour})
+		time.Sleep(179 * time.Minute)
+		if n := len(run.Status().Emergencies.Outstanding); n != 1 {
+			t.Errorf("%d outstanding after 179 minutes, want 1", n)
+		}
+		time.Sleep(2 * time.Minute)
+		if n := len(run.Status().Emergencies.Outstanding); n != 0 {
+			t.Errorf("%d outstanding after 181 minutes, want none", n)
+		}
+		if n := len(r.log.ids(connector.ClassMessage)); n < 40 {
+			t.Errorf("the log has %d messages, want one for each re-send", n)
 		}
 	})
 }

@@ -23,14 +23,14 @@ type piece struct {
 
 // encodeAhead encodes messages piece by piece, one piece ahead of its receiver.
 // stop ends it and waits until it has ended.
-func (d *delivery) encodeAhead(messages []pushover.Message) (pieces <-chan piece, stop func()) {
+func (d *delivery) encodeAhead(rc reception, messages []pushover.Message) (pieces <-chan piece, stop func()) {
 	out, quit := make(chan piece), make(chan struct{})
 	var task sync.WaitGroup
 	task.Go(func() {
 		defer close(out)
 		for part := range slices.Chunk(messages, pieceSize) {
 			part = slices.Clone(part) // opened in place, while the receiver counts what is left
-			events, err := d.events(part)
+			events, err := d.events(rc, part)
 			select {
 			case out <- piece{part, events, err}:
 			case <-quit:
@@ -46,7 +46,7 @@ func (d *delivery) encodeAhead(messages []pushover.Message) (pieces <-chan piece
 
 // events encodes messages, and opens those that are end-to-end encrypted in
 // place.
-func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
+func (d *delivery) events(rc reception, messages []pushover.Message) ([]Event, error) {
 	now := time.Now()
 	events := make([]Event, len(messages))
 	for i, m := range messages {
@@ -54,14 +54,13 @@ func (d *delivery) events(messages []pushover.Message) ([]Event, error) {
 			opened, err := m.Decrypt(d.c.o.Keys)
 			if err != nil {
 				d.c.m.undecryptable.Inc()
-				d.c.log.Warn("message cannot be decrypted", slog.String("message_id", m.ID.String()), slog.Any("error", err))
-			} else {
-				m, messages[i] = opened, opened
+				d.c.log.Warn("message not fully decrypted", slog.String("message_id", m.ID.String()), slog.Any("error", err))
 			}
+			m, messages[i] = opened, opened
 		}
 		repeatOf := d.c.emergencies.seen(m, now)
 		var err error
-		if events[i], err = messageEvent(d.device, m, repeatOf, now); err != nil {
+		if events[i], err = messageEvent(rc, m, repeatOf, now); err != nil {
 			return nil, err
 		}
 	}

@@ -48,6 +48,9 @@ type Event struct {
 	// an event vouches for it: encoding looks only at its two ends.
 	Data json.RawMessage
 
+	// Schema is the name of the schema that Data keeps to: see [Schema].
+	Schema string
+
 	// Class, Route and Key address the event; they are not part of its
 	// envelope. Route holds the subject's tokens after the prefix, such as
 	// "messages", "high", "grafana"; each is a legal NATS token. Key is what

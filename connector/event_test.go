@@ -170,6 +170,8 @@ func checkBothModes(t *testing.T, e connector.Event) {
 				binary.SetSource(value)
 			case attr == "type":
 				binary.SetType(value)
+			case attr == "dataschema":
+				binary.SetDataSchema(value)
 			case attr == "subject":
 				binary.SetSubject(value)
 			case attr == "specversion":
@@ -247,8 +249,19 @@ func TestAppSlugIsALegalToken(t *testing.T) {
 		"Home Assistant (2)":    "home-assistant-2",
 		"a.b*c>d e":             "a-b-c-d-e",
 		"--x--":                 "x",
-		"Küche":                 "k-che",
+		"Wärme & Söhne":         "waerme-soehne",
+		"Küche":                 "kueche",
+		"Ku\u0308che":           "kueche", // decomposed
+		"Köche":                 "koeche",
+		"Kuche":                 "kuche",
+		"Straße 5":              "strasse-5",
+		"Łódź":                  "lodz",
+		"İstanbul ılık":         "istanbul-ilik",
+		"Кухня":                 "kukhnia",
+		"🔥 Fire":                "fire",
 		"日本":                    "app-77",
+		"NAS 日本":                "nas-app-77",
+		strings.Repeat("ж", 40): strings.Repeat("zh", 32),
 		strings.Repeat("a", 99): strings.Repeat("a", 64),
 	} {
 		if got := connector.AppSlug(pushover.Message{App: name, AppID: 77}); got != want {

@@ -8,11 +8,16 @@ import (
 
 // What the external tests look at directly.
 var (
-	MessageEvent = messageEvent
-	ResultEvent  = resultEvent
-	DeadLetter   = deadLetter
-	AppSlug      = appSlug
+	ResultEvent = resultEvent
+	DeadLetter  = deadLetter
+	AppSlug     = appSlug
 )
+
+// MessageEvent makes the event of a message that a download of the named device
+// brought, one without quiet hours.
+func MessageEvent(device string, m pushover.Message, repeatOf string, now time.Time) (Event, error) {
+	return messageEvent(reception{device: device}, m, repeatOf, now)
+}
 
 // DecodeCommand returns the parts of a decoded command.
 func DecodeCommand(body []byte) (verb, receipt, id string, err error) {
@@ -46,7 +51,7 @@ func EventsLastHour(now time.Time, times ...time.Time) int {
 // CountWhileEncoding counts what waits while it is encoded, as a delivery does,
 // and returns how many messages were opened.
 func CountWhileEncoding(c *Connector, messages []pushover.Message) (opened int) {
-	ahead, stop := (&delivery{c: c}).encodeAhead(messages)
+	ahead, stop := (&delivery{c: c}).encodeAhead(reception{}, messages)
 	defer stop()
 	left := messages
 	for p := range ahead {

@@ -36,11 +36,11 @@ type Health struct {
 	doc        Status              // all but what is derived in Status
 	hour       hourly              // events confirmed
 	queue      queue
-	newest     pushover.MessageID // whose event is confirmed
-	api        *Activity          // the service's REST side
-	changed    chan struct{}      // closed and replaced at every change
-	aliveUntil time.Time          // the loop promises to turn again by then
-	calls      int                // under way, whose length the service decides
+	known      idSet         // of messages whose events are confirmed
+	api        *Activity     // the service's REST side
+	changed    chan struct{} // closed and replaced at every change
+	aliveUntil time.Time     // the loop promises to turn again by then
+	calls      int           // under way, whose length the service decides
 }
 
 // NewHealth returns an account in which every part is starting. log and m get

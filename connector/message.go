@@ -2,6 +2,7 @@ package connector
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -9,6 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"github.com/gosimple/unidecode"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
@@ -33,22 +38,34 @@ func Source(deviceName string) string { return "pushover://device/" + deviceName
 // stays in raw.
 const undecryptable = "(end-to-end encrypted; none of the configured keys can decrypt it)"
 
-// readable returns the message without ciphertext that no key opened.
+// readable returns the message with a text: [pushover.Message.Decrypt] leaves
+// none where no key opened it.
 func readable(m pushover.Message) pushover.Message {
-	if m.Encrypted && !m.Decrypted {
-		m.Title, m.Text, m.URL, m.URLTitle = "", undecryptable, "", ""
+	if m.Encrypted && m.Text == "" {
+		m.Text = undecryptable
 	}
 	return m
 }
 
-// messageEvent turns a message of the named device into its event. repeatOf is
-// the id of the emergency's first message, if this is a later one. now becomes
-// the time at which the event was recorded.
-func messageEvent(device string, m pushover.Message, repeatOf string, now time.Time) (Event, error) {
+// A reception is what a download says about all its messages.
+type reception struct {
+	device string            // name
+	quiet  bool              // the user's quiet hours are on
+	sounds map[string]string // name by code, if the service sent a list
+}
+
+func newReception(device string, b *pushover.Batch, now time.Time) reception {
+	return reception{device, b.User.QuietHours || b.User.QuietUntil.After(now), b.Sounds}
+}
+
+// messageEvent turns a message into its event. repeatOf is the id of the
+// emergency's first message, if this is a later one. now becomes the time at which
+// the event was recorded.
+func messageEvent(rc reception, m pushover.Message, repeatOf string, now time.Time) (Event, error) {
 	priority := clampPriority(m.Priority)
 	id, sent, expires := m.ID.String(), rfc3339(m.Sent), rfc3339(m.Expires)
 	stale := m.Receipt != "" && now.Sub(heardAt(m, now)) >= emergencyLife
-	data, err := messageData(device, m, repeatOf, stale)
+	data, err := messageData(rc, m, repeatOf, stale)
 	if err != nil {
 		return Event{}, fmt.Errorf("encode message %s: %w", id, err)
 	}
@@ -65,10 +82,13 @@ func messageEvent(device string, m pushover.Message, repeatOf string, now time.T
 		extensions = append(extensions, Extension{"expirytime", expires})
 	}
 	extensions = append(extensions, Extension{"recordedtime", rfc3339(now)})
+	if m.Receipt != "" {
+		extensions = append(extensions, Extension{correlationID, string(m.Receipt)})
+	}
 
-	source := Source(device)
+	source := Source(rc.device)
 	e := Event{
-		ID: id, Source: source, Type: TypeMessage, Subject: m.App,
+		ID: id, Source: source, Type: TypeMessage, Subject: m.App, Schema: SchemaMessage,
 		Extensions: extensions, Data: data,
 		Class: ClassMessage, Route: []string{"messages", priority.String(), appSlug(m)}, Key: source,
 	}
@@ -80,31 +100,39 @@ func messageEvent(device string, m pushover.Message, repeatOf string, now time.T
 
 // messageData writes the data of a message's event; schema/message.json
 // describes it. A field that the service did not send is absent, never empty.
-func messageData(device string, m pushover.Message, repeatOf string, stale bool) ([]byte, error) {
+func messageData(rc reception, m pushover.Message, repeatOf string, stale bool) ([]byte, error) {
 	raw, err := oneLine(withoutSecrets(m.Raw))
 	if err != nil {
 		return nil, fmt.Errorf("raw: %w", err)
 	}
 	m = readable(m)
 	priority := clampPriority(m.Priority)
+	effective := priority
+	if priority == pushover.PriorityNormal && rc.quiet {
+		effective = pushover.PriorityLow // as the service's own clients show it
+	}
 	w := newJSONWriter(len(m.Text) + len(raw) + 600)
 	w.text("id", m.ID.String())
 	if m.UMID != 0 {
 		w.text("umid", strconv.FormatInt(m.UMID, 10))
 	}
-	w.text("device", device)
+	w.text("device", rc.device)
 	w.text("app", m.App)
 	if m.AppID != 0 {
 		w.text("app_id", strconv.FormatInt(m.AppID, 10))
 	}
 	w.optional("title", m.Title)
 	w.text("message", m.Text)
+	if m.HTML {
+		w.text("text", textOf(m.Text))
+	}
 	w.boolean("html", m.HTML)
 	w.boolean("monospace", m.Monospace)
 	w.integer("priority", int64(priority))
 	w.text("priority_name", priority.String())
+	w.integer("effective_priority", int64(effective))
 	w.optional("sound", m.Sound)
-	w.optional("sound_name", pushover.SoundName(m.Sound))
+	w.optional("sound_name", cmp.Or(rc.sounds[m.Sound], pushover.SoundName(m.Sound)))
 	if iconName.MatchString(m.Icon) {
 		w.text("icon_url", pushover.DefaultAPIURL+"/icons/"+m.Icon+".png")
 	}
@@ -122,6 +150,7 @@ func messageData(device string, m pushover.Message, repeatOf string, stale bool)
 	w.optional("expires_at", rfc3339(m.Expires))
 	w.boolean("encrypted", m.Encrypted)
 	w.boolean("decrypted", m.Decrypted)
+	w.texts("plain_fields", m.PlainFields)
 	if len(raw) > 0 {
 		w.value("raw", raw)
 	}
@@ -170,32 +199,50 @@ func rfc3339(t time.Time) string {
 // maxSlug bounds the application's token in a subject.
 const maxSlug = 64
 
-// appSlug makes a subject token of an application's name: lower-case ASCII
-// letters and digits, everything else a single dash. A name with none of these
-// falls back to the application's id.
+// umlauts are written as their speakers do. The table of all letters, which makes
+// an "a" of an "ä", would give Küche and Kuche one subject.
+var umlauts = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue")
+
+// appSlug makes a subject token of an application's name: lower-case ASCII letters
+// and digits, everything else a single dash. Letters of Latin, Greek and Cyrillic
+// script are transliterated. Of a name with letters of other scripts, whose sound
+// many share, the application's id is a part.
 func appSlug(m pushover.Message) string {
 	var b strings.Builder
-	dash := false
-	for _, r := range strings.ToLower(m.App) {
+	dash, foreign := false, false
+	for _, r := range umlauts.Replace(strings.ToLower(norm.NFC.String(m.App))) {
+		part := string(r)
 		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+		case r <= unicode.MaxASCII:
+		case unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic):
+			part = strings.ToLower(unidecode.Unidecode(part))
+		default:
+			part, foreign = " ", foreign || unicode.IsLetter(r)
+		}
+		for _, c := range []byte(part) {
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+				dash = true
+				continue
+			}
 			if dash && b.Len() > 0 {
 				b.WriteByte('-')
 			}
 			dash = false
-			b.WriteRune(r)
-		default:
-			dash = true
+			b.WriteByte(c)
 		}
 		if b.Len() >= maxSlug {
 			break
 		}
 	}
+	slug := b.String()[:min(b.Len(), maxSlug)]
+	id := "app-" + strconv.FormatInt(m.AppID, 10)
 	switch {
-	case b.Len() > 0:
-		return b.String()
-	case m.AppID != 0:
-		return "app-" + strconv.FormatInt(m.AppID, 10)
+	case m.AppID != 0 && slug == "":
+		return id
+	case m.AppID != 0 && foreign:
+		return slug + "-" + id
+	case slug != "":
+		return slug
 	default:
 		return "unknown"
 	}

@@ -114,6 +114,7 @@ func TestCommandThatEndsSaysNothingOfOneThatWaits(t *testing.T) {
 // published.
 func TestRedeliveredResumeIsDone(t *testing.T) {
 	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		r.resumed = true
 		r.sim.Signal(r.device.Name, "A")
 		r.awaitState(run, connector.StateTakenOver)
 		cmd := connector.Command{ID: "C#1", Body: []byte(`{"command":"resume"}`), Time: time.Now()}

@@ -67,15 +67,27 @@ var accepted = []byte(`{"accepted":true}`)
 func (c *Connector) requestAck(ctx context.Context, body []byte) ([]byte, error) {
 	cmd := Command{ID: "request#" + rand.Text(), Body: body, Time: time.Now()}
 	result, err := c.HandleCommand(ctx, cmd)
+	if err != nil && result.Status != "" {
+		select {
+		case c.commands.late <- cmd: // the sender learns the outcome now, the log later
+			err = nil
+		default:
+			c.commands.lost(cmd)
+		}
+	}
 	if err != nil {
 		c.commands.forget(cmd)
 		var retry *RetryError
 		if errors.As(err, &retry) {
 			err = retry.Err
 		}
+		what := "not acknowledged: "
+		if result.Status != "" {
+			what = ""
+		}
 		return nil, &RequestError{
 			Code:        http.StatusServiceUnavailable,
-			Description: "not acknowledged: " + err.Error() + "; a command on the control subject would be retried",
+			Description: what + err.Error() + "; a command on the control subject would be retried",
 		}
 	}
 	answer, err := json.Marshal(result)

@@ -28,6 +28,13 @@ func SchemaNames() []string {
 	}
 }
 
+// schemaURI is the $id of a schema, and the dataschema of events that keep to it.
+// The number at its end changes when a reader has to: when a field is removed or
+// changes its meaning, and not when one is added.
+func schemaURI(name string) string { return schemaPrefix + name + ":1" }
+
+const schemaPrefix = "urn:pushover-connector:schema:"
+
 // Schema returns one of the named schemas, or nil if there is none by the name.
 func Schema(name string) json.RawMessage {
 	doc, err := schemaFiles.ReadFile("schema/" + name + ".json")

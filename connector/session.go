@@ -36,6 +36,7 @@ var errNoCredentials = errors.New("there are no credentials")
 func (c *Connector) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { c.health.Watch(ctx) })
+	tasks.Go(func() { c.commands.publishLater(ctx) })
 	defer tasks.Wait()
 	if reader, ok := c.sink.(Reader); ok {
 		c.recallEmergencies(ctx, reader, &tasks)
@@ -56,7 +57,7 @@ func (c *Connector) Run(ctx context.Context) error {
 		case errors.As(ended, &changed):
 			creds = changed.creds
 		default:
-			c.halt(ctx, account, creds, ended)
+			c.halt(ctx, account, ended)
 			creds = c.awaitRelease(ctx, creds)
 			c.health.setState(StateStarting) // there is nothing to resume any more
 		}
@@ -285,14 +286,14 @@ func streamFailure(s pushover.StreamState) error {
 }
 
 // halt takes the state that err calls for and says what to do about it.
-func (c *Connector) halt(ctx context.Context, account *Activity, creds pushover.Credentials, err error) {
+func (c *Connector) halt(ctx context.Context, account *Activity, err error) {
 	select {
 	case <-c.resume: // meant for a halt that is over
 	default:
 	}
 	if errors.Is(err, pushover.ErrLoginNeeded) {
 		c.health.setState(StateLoginNeeded) // which is not ready
-		err = c.whyE(ctx, creds, err)
+		err = c.whyE(ctx, err)
 	}
 	f := c.o.Remedies.Explain(err, c.health.licensed())
 	c.health.setState(haltedState(f.Reason))
@@ -315,11 +316,12 @@ func haltedState(r Reason) State {
 
 // whyE asks the service what the signal E left open: whether it refuses the
 // secret or the device. One download tells.
-func (c *Connector) whyE(ctx context.Context, creds pushover.Credentials, signal error) error {
+func (c *Connector) whyE(ctx context.Context, signal error) error {
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
 	err := c.health.during(func() error {
-		_, err := c.base.WithCredentials(creds).Download(pushover.Urgent(ctx))
+		// By the session's own client, which knows if that has been refused already.
+		_, err := c.commands.latest().Download(pushover.Urgent(ctx))
 		return err
 	})
 	if errors.Is(err, pushover.ErrSessionRejected) {

@@ -288,3 +288,34 @@ func (r *rig) connected() bool {
 	}
 	return false
 }
+
+// Another device under the same secret is taken up, and so is another name.
+func TestAnotherDeviceUnderTheSameSecretIsTakenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		file := &vault{creds: r.credentials()}
+		r.opts.LoadCredentials = file.load
+		run := r.start()
+		r.awaitState(run, connector.StateLive)
+		other := r.sim.AddDevice("nas-2")
+		creds := r.credentials()
+		creds.DeviceID, creds.DeviceName = pushover.DeviceID(other.ID), "nas-2"
+		file.store(creds, nil)
+		time.Sleep(10 * time.Second)
+		r.awaitState(run, connector.StateLive)
+		r.sim.Send(pushovertest.Outgoing{Message: "m", Device: "nas-2"})
+		time.Sleep(cured)
+		synctest.Wait()
+		if got := run.Status().Device; got != "nas-2" || len(r.log.ids(connector.ClassMessage)) != 1 {
+			t.Errorf("the device is %s, the log holds %v; want nas-2 and its message", got, r.log.ids(connector.ClassMessage))
+		}
+		creds.DeviceName = "kitchen" // as a person calls it
+		file.store(creds, nil)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := run.Status().Device; got != "kitchen" {
+			t.Errorf("the device is %s, want kitchen", got)
+		}
+		run.stop()
+	})
+}

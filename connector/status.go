@@ -276,13 +276,12 @@ func (h *Health) confirmed(messages []pushover.Message, places []string) []pusho
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(messages) > 0 && messages[0].ID <= h.newest {
+	for len(messages) > 0 && h.known.has(messages[0].ID) {
 		messages, places = messages[1:], places[1:]
 	}
-	if len(messages) == 0 {
-		return nil
+	for _, m := range messages {
+		h.known.add(m.ID)
 	}
-	h.newest = messages[len(messages)-1].ID
 	for _, m := range messages {
 		if at := heardAt(m, now); at != now {
 			h.m.eventDelay.Observe(now.Sub(at).Seconds())
@@ -309,6 +308,28 @@ func (h *Health) cleared(id pushover.MessageID) {
 			}
 		}
 	})
+}
+
+// An idSet remembers the last so many ids. More than a batch cannot come again.
+type idSet struct {
+	ids  map[pushover.MessageID]struct{}
+	ring [8192]pushover.MessageID
+	n    int
+}
+
+func (s *idSet) has(id pushover.MessageID) bool {
+	_, ok := s.ids[id]
+	return ok
+}
+
+func (s *idSet) add(id pushover.MessageID) {
+	if s.ids == nil {
+		s.ids = make(map[pushover.MessageID]struct{})
+	}
+	delete(s.ids, s.ring[s.n%len(s.ring)])
+	s.ring[s.n%len(s.ring)] = id
+	s.ids[id] = struct{}{}
+	s.n++
 }
 
 // An hourly counts what happened in the last hour, to the minute.

@@ -32,7 +32,7 @@ func BenchmarkStart(b *testing.B) {
 	var all, anonymous float64
 	for b.Loop() {
 		b.StopTimer()
-		w.sim.SendN(1, pushovertest.Outgoing{Message: "good morning"})
+		w.sim.SendN(1, pushovertest.Outgoing{Message: "good morning", Queued: time.Now().Add(-time.Hour)})
 		b.StartTimer()
 		d := w.start(w.nats.ClientURL())
 		select {
@@ -108,9 +108,9 @@ func drainToKafka(b *testing.B, brokers []string, topic string, n int) time.Dura
 		}
 		return time.Since(began)
 	}
-	sim.SendN(1, pushovertest.Outgoing{Message: "the topics are made"})
+	sim.SendN(1, pushovertest.Outgoing{Message: "the topics are made", Queued: time.Now().Add(-time.Hour)})
 	drain()
-	sim.SendN(n, pushovertest.Outgoing{Title: "Backup of nas-{n}", Message: "42 files in 17 seconds, run {n}"})
+	sim.SendN(n, pushovertest.Outgoing{Title: "Backup of nas-{n}", Message: "42 files in 17 seconds, run {n}", Queued: time.Now().Add(-time.Hour)})
 	return drain()
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 	"github.com/pushover-connector/pushover-connector/pushover"
@@ -36,7 +37,7 @@ type accountSettings struct {
 	Password        connector.Secret `envconfig:"PUSHOVER_PASSWORD" desc:"password for that login"`
 	TwoFA           connector.Secret `envconfig:"PUSHOVER_TWOFA" desc:"current two-factor code for that login, if the account asks for one"`
 	DeviceName      string           `envconfig:"PUSHOVER_DEVICE_NAME" default:"connector" desc:"name to register the device under, 1 to 25 letters, digits, _ or -; part of the source of every event"`
-	E2EEKeys        connector.Secret `envconfig:"PUSHOVER_E2EE_KEYS" desc:"keys for end-to-end encrypted messages, 64 hexadecimal digits each, separated by commas"`
+	E2EEKeys        connector.Secret `envconfig:"PUSHOVER_E2EE_KEYS" desc:"keys for end-to-end encrypted messages, 64 hexadecimal digits each, separated by commas or line ends"`
 	APIURL          string           `envconfig:"PUSHOVER_API_URL" default:"https://api.pushover.net" desc:"API of the service, without /1; change it for a simulator or a proxy"`
 	StreamURL       string           `envconfig:"PUSHOVER_STREAM_URL" default:"wss://client.pushover.net/push" desc:"push stream of the service"`
 	CAFile          string           `envconfig:"PUSHOVER_CA_FILE" desc:"PEM file with the certificate authorities to trust for the service instead of the system's"`
@@ -101,13 +102,11 @@ func (a *accountSettings) validate() []error {
 // deviceName is the service's rule (pushover.net/api).
 var deviceName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,25}$`)
 
-// keys returns the end-to-end keys.
+// keys returns the end-to-end keys, which commas or line ends separate.
 func (a *accountSettings) keys() ([]pushover.E2EEKey, error) {
 	var keys []pushover.E2EEKey
-	for i, text := range strings.Split(a.E2EEKeys.Reveal(), ",") {
-		if text = strings.TrimSpace(text); text == "" {
-			continue
-		}
+	separator := func(r rune) bool { return r == ',' || unicode.IsSpace(r) }
+	for i, text := range strings.FieldsFunc(a.E2EEKeys.Reveal(), separator) {
 		key, err := pushover.ParseE2EEKey(text)
 		if err != nil {
 			return nil, fmt.Errorf("key %d: %w", i+1, err)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pushover-connector/pushover-connector/connector"
 )
 
 // The names of all variables are a contract.
@@ -93,4 +95,22 @@ func helpLines() [][]string {
 		all = append(all, []string{"help", c.name})
 	}
 	return all
+}
+
+// Keys come separated by commas, or one a line as other programs keep them.
+func TestKeysAreSeparatedByCommasOrLines(t *testing.T) {
+	one, two := strings.Repeat("0f", 32), strings.Repeat("A1", 32)
+	for text, want := range map[string]int{
+		"": 0, one: 1, one + "," + two: 2, one + "\n" + two + "\n": 2, "\r\n" + one + "\r\n\r\n" + two: 2, " " + one + " ,\n" + two + ",": 2,
+	} {
+		a := accountSettings{E2EEKeys: connector.Secret(text)}
+		keys, err := a.keys()
+		if err != nil || len(keys) != want {
+			t.Errorf("%q: got %d keys, %v; want %d", text, len(keys), err, want)
+		}
+	}
+	a := accountSettings{E2EEKeys: connector.Secret(one + "\n" + two[1:])}
+	if _, err := a.keys(); err == nil || !strings.Contains(err.Error(), "key 2: ") || strings.Contains(err.Error(), two[1:9]) {
+		t.Errorf("got %v, want an error that names the second key and repeats nothing of it", err)
+	}
 }

@@ -64,7 +64,7 @@ func (f *firstLogin) attempt(ctx context.Context) (pushover.Credentials, error) 
 	}
 	f.log.Info("logged in and registered", slog.String("device", f.creds.DeviceName),
 		slog.String("credentials_file", a.CredentialsFile))
-	if err := swallowWelcome(ctx, f.client.WithCredentials(f.creds)); err != nil {
+	if err := f.client.WithCredentials(f.creds).DeleteWelcome(ctx); err != nil {
 		f.log.Warn("welcome message not deleted, it will be published as an event", slog.Any("error", err))
 	}
 	return f.creds, nil
@@ -106,25 +106,6 @@ func (a *accountSettings) loginInput() (email string, password pushover.Secret, 
 }
 
 func withoutBlanks(s string) string { return strings.Join(strings.Fields(s), "") }
-
-// pushoverAppID is the application that Pushover itself sends from.
-const pushoverAppID = 1
-
-// swallowWelcome deletes the message that greets a newly registered device if
-// it is the first in the queue. Whatever waits behind it is left for the daemon.
-func swallowWelcome(ctx context.Context, client *pushover.Client) error {
-	batch, err := client.Download(ctx)
-	if err != nil {
-		return fmt.Errorf("look for the welcome message: %w", err)
-	}
-	if len(batch.Messages) == 0 || batch.Messages[0].AppID != pushoverAppID {
-		return nil
-	}
-	if err := client.DeleteThrough(ctx, batch.Messages[0].ID); err != nil {
-		return fmt.Errorf("delete the welcome message: %w", err)
-	}
-	return nil
-}
 
 // canSave finds out whether credentials can be written before they are asked
 // for: a device whose id is lost keeps its name on the account for ever. It

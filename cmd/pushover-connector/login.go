@@ -124,7 +124,7 @@ func (l *login) enroll(ctx context.Context) error {
 		return err
 	}
 	if isNew {
-		if err := swallowWelcome(ctx, l.client.WithCredentials(creds)); err != nil {
+		if err := l.client.WithCredentials(creds).DeleteWelcome(ctx); err != nil {
 			l.say("The welcome message could not be removed and will arrive as an event: %v", err)
 		}
 	}

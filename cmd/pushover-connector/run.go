@@ -178,14 +178,12 @@ func sayDurability(ctx context.Context, b *bus, log *slog.Logger, h *connector.H
 
 // newClient makes the Pushover client that all parts share.
 func newClient(a accountSettings, log *slog.Logger, observe func(pushover.RequestInfo), api func(pushover.APIState)) (*pushover.Client, error) {
-	var roots *x509.CertPool
-	if a.CAFile != "" {
+	if a.CAFile != "" { // it is read again for each connection, but a mistake should show at once
 		pem, err := os.ReadFile(a.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("PUSHOVER_CA_FILE: %w", err)
 		}
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("PUSHOVER_CA_FILE: %s contains no PEM certificate", a.CAFile)
 		}
 	}
@@ -194,7 +192,7 @@ func newClient(a accountSettings, log *slog.Logger, observe func(pushover.Reques
 		// A service that takes requests and answers none must not keep an alarm for
 		// longer than one that refuses them.
 		Timeout: 10 * time.Second,
-		RootCAs: roots, AllowPlaintext: a.AllowPlaintext, Logger: log, OnRequest: observe, OnAPIState: api,
+		CAFile:  a.CAFile, AllowPlaintext: a.AllowPlaintext, Logger: log, OnRequest: observe, OnAPIState: api,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("PUSHOVER_API_URL or PUSHOVER_STREAM_URL: %w", err)

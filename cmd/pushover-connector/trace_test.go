@@ -64,7 +64,7 @@ func TestTraceTellsTheLifeOfAMessage(t *testing.T) {
                          cleared       deleted on Pushover
 2026-11-26 12:01:00.000  downloaded    message 2
 2026-11-26 12:01:00.000  repeat        stored at S#3; of message 1
-                         cleared       not yet deleted on Pushover
+                         cleared       not yet deleted on Pushover, which takes a few seconds
 2026-11-26 12:02:00.000  acknowledged  by device nas-1 for command mine of 2026-11-26 12:00:00, calls to Pushover: 1; stored at S#4
 Outstanding for 1h00m, ends within 2h00m. To acknowledge it: pushover-connector ack ` + receipt + "\n"
 	var out bytes.Buffer

@@ -106,7 +106,7 @@ func cleared(id string, s connector.Status, asked error) string {
 		case r.Cleared:
 			return "deleted on Pushover"
 		default:
-			return "not yet deleted on Pushover"
+			return "not yet deleted on Pushover, which takes a few seconds"
 		}
 	}
 	return fmt.Sprintf("not known: not among the last %d messages of the running connector", len(s.Recent.Events))

@@ -189,21 +189,15 @@ func enroll(ctx context.Context, sim *pushovertest.Server, o pushover.Options) (
 	if err != nil {
 		return nil, err
 	}
-	account, err := client.Login(ctx, sim.Account().Email, pushover.Secret(sim.Account().Password), "")
+	creds, err := client.Enroll(ctx, pushover.Enrollment{
+		Email: sim.Account().Email, Password: pushover.Secret(sim.Account().Password), DeviceName: deviceName,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("log in: %w", err)
-	}
-	creds := pushover.Credentials{Secret: account.Secret, DeviceName: deviceName}
-	if creds.DeviceID, err = client.WithCredentials(creds).RegisterDevice(ctx, deviceName); err != nil {
 		return nil, fmt.Errorf("register the device: %w", err)
 	}
 	client = client.WithCredentials(creds)
-	batch, err := client.Download(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("download the welcome message: %w", err)
-	}
-	if err := client.DeleteThrough(ctx, batch.Last()); err != nil {
-		return nil, fmt.Errorf("delete the welcome message: %w", err)
+	if err := client.DeleteWelcome(ctx); err != nil {
+		return nil, err
 	}
 	return client, nil
 }

@@ -238,6 +238,37 @@ func TestARepeatIsRecognisedFarBackInTheTopic(t *testing.T) {
 	}
 }
 
+// Earlier versions repeated id and source of a structured event as headers of the
+// binding. What they wrote is recognised.
+func TestEventsOfAnEarlierVersionAreRecognised(t *testing.T) {
+	cluster := fake(t)
+	c := configFor(cluster.ListenAddrs())
+	o := optionsFor(t, c)
+	closeBus(t, open(t, c, o)) // makes the topics
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.DefaultProduceTopic(c.Topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	events := messages(o.Source, 1, 10)
+	for _, e := range events[:7] {
+		_, body, err := e.Encode(connector.ModeStructured, connector.BindingKafka)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := &kgo.Record{Key: []byte(e.Key), Value: body, Headers: []kgo.RecordHeader{
+			{Key: "content-type", Value: []byte("application/cloudevents+json; charset=UTF-8")},
+			{Key: "ce_id", Value: []byte(e.ID)}, {Key: "ce_source", Value: []byte(e.Source)},
+		}}
+		if err := cl.ProduceSync(waitContext(t), old).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := open(t, c, o)
+	mustPublish(t, b, events)
+	wantIDs(t, c.Brokers, c.Topic, false, idsOf(events))
+}
+
 func TestARequestEndsWithItsContextWhenTheBrokerIsSilent(t *testing.T) {
 	cluster := fake(t)
 	c := configFor(cluster.ListenAddrs())

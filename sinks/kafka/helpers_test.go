@@ -170,7 +170,7 @@ func ids(records []*kgo.Record) []string {
 	var out []string
 	for _, r := range records {
 		for _, h := range r.Headers {
-			if h.Key == "ce_id" {
+			if h.Key == "ce_id" || h.Key == "event-id" {
 				out = append(out, string(h.Value))
 			}
 		}

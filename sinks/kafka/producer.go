@@ -287,6 +287,9 @@ func (b *Bus) encode(p *partitionState, events []connector.Event, count int) (*b
 			}
 			return nil, fmt.Errorf("%w: event %s: %w", connector.ErrRejected, e.ID, err)
 		}
+		if b.opts.Mode == connector.ModeStructured { // in binary mode the event's own headers say it
+			headers = append(headers, connector.Header{Name: headerSource, Value: e.Source}, connector.Header{Name: headerID, Value: e.ID})
+		}
 		if !enc.add(record{key: e.Key, headers: headers, value: value}, limit) {
 			break
 		}

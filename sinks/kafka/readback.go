@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,10 +164,21 @@ func (b *Bus) ownEvents(ctx context.Context, name string, partition int, from, t
 	return own, err
 }
 
-// eventOf reads an event's identity from the headers that both content modes
-// carry.
+// Headers of our own that say which event a record in structured mode holds, so
+// that a log can be searched without decoding bodies. The headers of the
+// CloudEvents binding, which earlier versions set as well, would be taken for a sign
+// of binary mode.
+const (
+	headerSource = "event-source"
+	headerID     = "event-id"
+)
+
+// eventOf reads an event's identity from a record's headers.
 func eventOf(r *kafka.Record) (found, bool) {
-	f := found{source: headerOf(r, "ce_source"), id: headerOf(r, "ce_id"), offset: r.Offset}
+	f := found{
+		source: cmp.Or(headerOf(r, headerSource), headerOf(r, "ce_source")),
+		id:     cmp.Or(headerOf(r, headerID), headerOf(r, "ce_id")), offset: r.Offset,
+	}
 	return f, f.id != "" && f.source != ""
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +75,11 @@ func testReader(t *testing.T, h Harness) {
 				t.Errorf("harness is declared to lack headers, and has %v", log[i].Headers)
 			}
 			continue
+		}
+		for _, got := range log[i].Headers { // a sign of binary mode, to readers
+			if h.Mode == connector.ModeStructured && (strings.HasPrefix(got.Name, "ce-") || strings.HasPrefix(got.Name, "ce_")) {
+				t.Errorf("event %s in structured mode has header %s", e.ID, got.Name)
+			}
 		}
 		for _, want := range headers {
 			if !slices.Contains(log[i].Headers, want) {

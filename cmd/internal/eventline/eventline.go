@@ -2,6 +2,7 @@
 package eventline
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -20,6 +21,7 @@ type Data struct {
 	App      string    `json:"app"`
 	Title    string    `json:"title"`
 	Message  string    `json:"message"`
+	Text     string    `json:"text"` // the message without markup, if it has some
 	Priority string    `json:"priority_name"`
 	Receipt  string    `json:"receipt"`
 	Acked    bool      `json:"acked"`
@@ -53,7 +55,7 @@ func Of(e connector.Stored) string {
 	if at.IsZero() || d.RepeatOf != "" {
 		at = e.At
 	}
-	text := Printable(d.Message)
+	text := Printable(cmp.Or(d.Text, d.Message))
 	if title := Printable(d.Title); title != "" {
 		text = title + ": " + text
 	}

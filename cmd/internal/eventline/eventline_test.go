@@ -42,6 +42,10 @@ func TestOf(t *testing.T) {
 			connector.ClassMessage, `{"app":"Keller","message":"x","priority_name":"low","repeat_of":"1","queued_at":"2026-11-26T09:00:00Z"}`,
 			"low        Keller  x  (repeat of 1)",
 		},
+		{
+			connector.ClassMessage, `{"app":"Keller","message":"<b>x</b>","text":"x","html":true,"priority_name":"low"}`,
+			"low        Keller  x",
+		},
 		{connector.ClassDeadLetter, `{"app":"Keller","message":"x","priority_name":"low"}`, "low        Keller  x  (dead letter)"},
 		{connector.ClassResult, `{"receipt":"r","status":"acknowledged","device":"nas-1"}`, "result     acknowledged by device nas-1  [r]"},
 		{
