@@ -210,3 +210,12 @@ func TestEncodeHoldsTheRealValues(t *testing.T) {
 		t.Errorf("Encode (-want +got):\n%s", d)
 	}
 }
+
+func TestLongestCredentialIsTaken(t *testing.T) {
+	for n, ok := range map[int]bool{256: true, 257: false} {
+		c := pushover.Credentials{Secret: pushover.Secret(strings.Repeat("x", n)), DeviceID: "d"}
+		if err := c.Validate(); (err == nil) != ok {
+			t.Errorf("%d characters: got %v, want success: %t", n, err, ok)
+		}
+	}
+}
