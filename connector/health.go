@@ -37,6 +37,7 @@ type Health struct {
 	hour       hourly              // events confirmed
 	queue      queue
 	known      idSet         // of messages whose events are confirmed
+	apiMu      sync.Mutex    // one report at a time
 	api        *Activity     // the service's REST side
 	changed    chan struct{} // closed and replaced at every change
 	aliveUntil time.Time     // the loop promises to turn again by then
@@ -200,8 +201,10 @@ func (a *Activity) End() {
 
 // APIState takes over what the Pushover client reports about the service's REST
 // side: while it is closed, no download can be made. It is meant for
-// [pushover.Options].OnAPIState, whose calls come one after the other.
+// [pushover.Options].OnAPIState.
 func (h *Health) APIState(s pushover.APIState) {
+	h.apiMu.Lock()
+	defer h.apiMu.Unlock()
 	if s.Open {
 		h.api.OK()
 		h.api.End()
