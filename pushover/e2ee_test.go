@@ -259,3 +259,15 @@ func TestParseE2EEKeyDoesNotRepeatTheKey(t *testing.T) {
 		}
 	}
 }
+
+// A text whose length is a whole number of blocks is padded by one more.
+func TestDecryptTakesAFullBlockOfPadding(t *testing.T) {
+	k := key(t, vectorKey)
+	for n := range 33 {
+		text := strings.Repeat("x", n+1)
+		got, err := pushover.Message{Text: seal(k, []byte(text)), Encrypted: true}.Decrypt([]pushover.E2EEKey{k})
+		if err != nil || got.Text != text {
+			t.Errorf("%d bytes: got %q, %v", n+1, got.Text, err)
+		}
+	}
+}
