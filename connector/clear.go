@@ -40,7 +40,6 @@ func (d *delivery) clearFirst(ctx, work context.Context, n int) error {
 		return err
 	}
 	d.removed.entries = d.held.take(n)
-	d.deletions++
 	return nil
 }
 

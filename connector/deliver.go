@@ -38,7 +38,6 @@ type delivery struct {
 	held    clearQueue // confirmed, and not yet cleared
 	removed clearQueue // what the latest deletion took, until a download has shown that it did
 
-	deletions int
 	effective bool      // the latest deletion was
 	settling  time.Time // when a download settles what is held; zero if nothing is to be settled
 
@@ -191,7 +190,7 @@ func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err err
 		if err != nil {
 			return 0, err
 		}
-		seen, deletions := time.Now(), d.deletions
+		seen := time.Now()
 		stuck := d.checkRemoved(batch.Messages)
 		fresh := d.held.fresh(batch.Messages)
 		d.c.health.waiting(fresh, batch.More || len(fresh) > 0) // only an empty answer says that it was all
@@ -208,14 +207,14 @@ func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err err
 			if err := d.clearReady(ctx, work); err != nil {
 				return 0, err
 			}
-			if d.deletions > deletions {
+			if d.removed.len() > 0 { // in this round
 				continue // there may be more
 			}
 		}
 		if d.held.len() == 0 {
 			d.clearing.OK()
 		}
-		if len(fresh) > 0 && !batch.More {
+		if !batch.More {
 			d.c.health.waiting(nil, false)
 		}
 		if batch.SettlesIn > 0 {

@@ -51,6 +51,10 @@ func sampleMessages() map[string]pushover.Message {
 	if err != nil {
 		panic(err)
 	}
+	encrypted, err = encrypted.Decrypt(nil)
+	if !errors.Is(err, pushover.ErrUndecryptable) {
+		panic(err)
+	}
 	return map[string]pushover.Message{
 		"plain": {
 			ID: 502550228871720147, App: "Backup", Text: "42 files", Sent: sentAt,

@@ -122,11 +122,14 @@ func (m Message) Decrypt(keys []E2EEKey) (Message, error) {
 
 var errNoKey = errors.New("no key fits")
 
+// standardBase64 turns the URL-safe alphabet into the standard one.
+var standardBase64 = strings.NewReplacer("-", "+", "_", "/")
+
 // ciphertext decodes a field that has the form of ciphertext: base64 of either
 // alphabet, padded or not, of an initialization vector, whole blocks and a code.
 func ciphertext(field string) ([]byte, bool) {
 	const overhead = aes.BlockSize + sha256.Size
-	field = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(field), "=\r\n")
+	field = strings.TrimRight(standardBase64.Replace(field), "=\r\n")
 	data, err := base64.RawStdEncoding.DecodeString(field)
 	return data, err == nil && len(data) > overhead && (len(data)-overhead)%aes.BlockSize == 0
 }

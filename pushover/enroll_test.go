@@ -44,17 +44,24 @@ func TestEnrollGoesOnWithASecretAfterATakenName(t *testing.T) {
 	})
 }
 
+// greeted enrolls nas-2 and begins to delete its welcome message, a second ago.
+func (w *world) greeted() (done chan error) {
+	w.Helper()
+	creds, err := w.client.WithCredentials(pushover.Credentials{}).Enroll(w.Context(), pushover.Enrollment{
+		Email: w.sim.Account().Email, Password: pushover.Secret(w.sim.Account().Password), DeviceName: "nas-2",
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	done = make(chan error, 1)
+	go func() { done <- w.client.WithCredentials(creds).DeleteWelcome(w.Context()) }()
+	time.Sleep(time.Second)
+	return done
+}
+
 func TestWelcomeIsDeletedAloneAndOnlyOnceItHasSettled(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
-		creds, err := w.client.WithCredentials(pushover.Credentials{}).Enroll(w.Context(), pushover.Enrollment{
-			Email: w.sim.Account().Email, Password: pushover.Secret(w.sim.Account().Password), DeviceName: "nas-2",
-		})
-		if err != nil {
-			w.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- w.client.WithCredentials(creds).DeleteWelcome(w.Context()) }()
-		time.Sleep(time.Second)
+		done := w.greeted()
 		want := w.sim.Send(pushovertest.Outgoing{Message: "m", Device: "nas-2"}).IDs
 		if err := <-done; err != nil || !slices.Equal(w.sim.Queue("nas-2"), want) {
 			w.Errorf("got %v and %v left, want %v", err, w.sim.Queue("nas-2"), want)
@@ -64,15 +71,7 @@ func TestWelcomeIsDeletedAloneAndOnlyOnceItHasSettled(t *testing.T) {
 
 func TestWelcomeIsLeftWhereAMessageIsBeforeIt(t *testing.T) {
 	simulate(t, pushovertest.Options{}, func(w *world) {
-		creds, err := w.client.WithCredentials(pushover.Credentials{}).Enroll(w.Context(), pushover.Enrollment{
-			Email: w.sim.Account().Email, Password: pushover.Secret(w.sim.Account().Password), DeviceName: "nas-2",
-		})
-		if err != nil {
-			w.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- w.client.WithCredentials(creds).DeleteWelcome(w.Context()) }()
-		time.Sleep(time.Second)
+		done := w.greeted()
 		w.sim.Send(pushovertest.Outgoing{Message: "m", Device: "nas-2", Queued: time.Now().Add(-time.Minute)})
 		if err := <-done; err != nil || len(w.sim.Queue("nas-2")) != 2 {
 			w.Errorf("got %v and %v left, want both messages", err, w.sim.Queue("nas-2"))

@@ -40,7 +40,7 @@ func parse(args []string, stdout, _ io.Writer) (config, error) {
 	fs.DurationVar(&o.Retention, "retention", 21*24*time.Hour, "how long a message waits, `time`")
 	fs.DurationVar(&o.Trial, "trial", 30*24*time.Hour, "`time` that an unlicensed account may use its devices; 0s for none")
 	fs.BoolVar(&unlicensed, "unlicensed", false, "give the first account no desktop licence")
-	fs.IntVar(&o.MonthlyLimit, "monthly-limit", 10_000, "messages `n` that each application may send through the sending API")
+	fs.IntVar(&o.MonthlyLimit, "monthly-limit", 10_000, "messages `n` that each account may send through the sending API")
 	fs.BoolVar(&o.StrictDeviceID, "strict-device-id", false, "refuse the device id under the names \"device\" and \"deviceId\"")
 	fs.StringVar(&level, "log-level", "info", "`level`: debug, info, warn or error")
 	if err := fs.Parse(args); err != nil {

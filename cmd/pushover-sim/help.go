@@ -55,7 +55,8 @@ Control, all JSON. Unknown fields and bad values are refused with a reason.
   POST /sim/messages   queue messages without the sender's rules
     curl $API/sim/messages -d '{"count":1000,"title":"t","message":"number {n}"}'
     also: priority, app, sound, url, url_title, html, monospace, encrypted, ttl,
-    retry, expire, timestamp, age (of an old backlog), device, to (user key, group key or e-mail),
+    retry, expire, timestamp, age (of an old backlog), device, to (user key,
+    group key or e-mail),
     fields (raw fields that add or replace), omit (fields left out)
   POST /sim/frames     send signals on streams
     curl $API/sim/frames -d '{"frame":"R"}'

@@ -176,6 +176,9 @@ func TestControlRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		{"messages", `{"count":99999999}`, "count"},
 		{"messages", `{"priority":3}`, "priority: 3"},
 		{"messages", `{"device":"nowhere"}`, `no device "nowhere"`},
+		{"messages", `{"to":"b@example.org","device":"n"}`, `no device "n"`}, // which is another's
+		{"messages", `{"callback":"http://127.0.0.1/"}`, `unknown field "callback"`},
+		{"messages", `{"queued":"2026-11-26T00:00:00Z"}`, `unknown field "queued"`},
 		{"messages", `{"to":"nobody"}`, `"nobody"`},
 		{"messages", `{"ttl":"soon"}`, `"soon"`},
 		{"messages", `{} {}`, "more than one"},
@@ -204,6 +207,7 @@ func TestControlRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	}
 	bubble(t, pushovertest.Options{}, func(t *testing.T, s *pushovertest.Server, c *caller) {
 		s.AddDevice("n")
+		s.AddAccount("b@example.org", "p", false)
 		for _, row := range rows {
 			a := c.sim(row.path, row.body)
 			if a.status != 400 || !strings.Contains(a.text("error"), row.want) {

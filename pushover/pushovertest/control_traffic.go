@@ -3,6 +3,7 @@ package pushovertest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -72,7 +73,7 @@ func (s *Server) knownDevices(to, names string) error {
 		return nil
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		if len(s.named(strings.TrimSpace(name))) == 0 {
+		if !slices.ContainsFunc(s.named(strings.TrimSpace(name)), func(d *device) bool { return slices.Contains(accounts, d.account) }) {
 			return fmt.Errorf("device: no device %q", strings.TrimSpace(name))
 		}
 	}

@@ -30,7 +30,7 @@ type Outgoing struct {
 	TTL time.Duration
 	// Queued is when the service took the message in: a time in the past makes
 	// an old backlog. Zero means now.
-	Queued time.Time
+	Queued time.Time `json:"-"`
 	// Timestamp is what the sender says the time is. Zero means Queued.
 	Timestamp time.Time
 	// Device is a list of device names separated by commas. Empty means all.
@@ -42,7 +42,7 @@ type Outgoing struct {
 	Retry, Expire time.Duration
 	// Callback is a loopback URL that is called when an emergency is
 	// acknowledged. Other hosts are never called.
-	Callback string
+	Callback string `json:"-"`
 	// Fields add to or replace fields of the delivered JSON object, of
 	// whatever type. Omit leaves fields out.
 	Fields map[string]any

@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// Limits of what a request may carry. An attachment may have 5 242 880 bytes
-// ; base64 makes it a third longer.
+// Limits of what a request may carry. An attachment may have 5 242 880 bytes;
+// base64 makes it a third longer.
 const (
 	maxBody       = 1 << 20
 	maxSendBody   = 8 << 20
@@ -24,9 +24,9 @@ const (
 
 var errBodyTooLarge = errors.New("request body is too large")
 
-// read collects the parameters from wherever clients have been seen to put
-// them: query, urlencoded body with or without content
-// type, with GET too, multipart, JSON. The body wins over the query.
+// read collects the parameters from wherever clients have been seen to put them:
+// query, urlencoded body with or without content type, with GET too, multipart,
+// JSON. The body wins over the query.
 func (c *call) read(r *http.Request) error {
 	c.params = r.URL.Query() // malformed pairs are left out
 	limit := int64(maxBody)

@@ -28,7 +28,7 @@ func (s *Server) accept(c *call) reply {
 	if name := c.params.Get("sound"); problem == "" && name != "" {
 		if !plainName(name) || len(name) > 20 {
 			field, problem = "sound", "is invalid"
-		} else if s.sound(name) != (sound{}) { // else the device's default
+		} else if s.sound(name).name == name { // else the device's default
 			m.Sound = name
 		}
 	}

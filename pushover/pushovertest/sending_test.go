@@ -148,8 +148,9 @@ func TestUploadedSoundsHeadTheListAndComeWithDownloads(t *testing.T) {
 			t.Errorf("the list is %s", got.raw)
 		}
 		c.post("/1/messages.json", values{"token": a.AppToken, "user": a.UserKey, "message": "m", "sound": "doorbell"})
+		c.post("/1/messages.json", values{"token": a.AppToken, "user": a.UserKey, "message": "a code is not a name", "sound": "si"})
 		got := c.download(d)
-		if m := got.messages(t); len(m) != 1 || m[0]["sound"] != "c1" || !strings.Contains(got.raw, `"sounds":{"c1":"doorbell"}`) {
+		if m := got.messages(t); len(m) != 2 || m[1]["sound"] != nil || m[0]["sound"] != "c1" || !strings.Contains(got.raw, `"sounds":{"c1":"doorbell"}`) {
 			t.Errorf("the download is %s", got.raw)
 		}
 	})
