@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -40,6 +41,9 @@ func (d *delivery) clearFirst(ctx, work context.Context, n int) error {
 		return err
 	}
 	d.removed.entries = d.held.take(n)
+	for _, h := range d.removed.entries {
+		delete(d.lost, h.id)
+	}
 	return nil
 }
 
@@ -103,9 +107,7 @@ func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error)
 	for i, h := range d.held.entries[:n] {
 		events[i] = h.event
 	}
-	check, cancel := context.WithTimeout(work, d.c.o.PublishTimeout)
-	defer cancel()
-	held, err := d.c.sink.(Verifier).Holds(check, events)
+	held, err := d.holds(work, events)
 	if held > 0 {
 		if err := d.clearFirst(ctx, work, held); err != nil {
 			return false, err
@@ -115,11 +117,31 @@ func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error)
 		return false, fmt.Errorf("read back before clearing: %w", err)
 	}
 	if held < len(events) {
+		for _, h := range d.held.entries {
+			d.lost[h.id] = true
+		}
 		d.held.forget()
 		d.c.log.Error("confirmed events lost from the log, publishing them again")
 		return false, errLogLost
 	}
 	return true, nil
+}
+
+// holds reads back how many of the first events the log holds. One that was lost
+// before, was published again and is gone again was removed by the log's own rules
+// or by its owner: it counts as held, or its message would come back for ever.
+func (d *delivery) holds(work context.Context, events []Event) (held int, err error) {
+	check, cancel := context.WithTimeout(work, d.c.o.PublishTimeout)
+	defer cancel()
+	for {
+		n, err := d.c.sink.(Verifier).Holds(check, events[held:])
+		held += n
+		if err != nil || held == len(events) || !d.lost[d.held.entries[held].id] {
+			return held, err
+		}
+		d.c.log.Warn("event removed from the log again, clearing its message all the same", slog.String("message_id", events[held].ID))
+		held++
+	}
 }
 
 var errLogLost = errors.New("the log has lost confirmed events")
@@ -172,14 +194,11 @@ func (q *clearQueue) due() (time.Time, bool) {
 // settlesAt is when a download is needed that settles what has not settled yet,
 // which it can from the time at on, but need not before a deletion is due.
 func (q *clearQueue) settlesAt(at time.Time) time.Time {
-	for _, h := range q.entries {
-		if h.id > q.settled && h.due.After(at) {
-			return h.due
-		} else if h.id > q.settled {
-			break
-		}
+	i := slices.IndexFunc(q.entries, func(h heldClear) bool { return h.id > q.settled })
+	if i < 0 || q.entries[i].due.Before(at) {
+		return at
 	}
-	return at
+	return q.entries[i].due
 }
 
 // ready returns how many have settled and are due, from the first on.

@@ -45,29 +45,21 @@ type Header struct {
 }
 
 // A Binding is how a protocol carries CloudEvents: the headers' names and how
-// their values are written.
+// their values are written. Each sink has its own.
 type Binding struct {
-	prefix          string // of an attribute's header
-	contentType     string // name of the protocol's content type header
-	structuredType  string // its value in structured mode
-	dataContentType string // header that carries datacontenttype in binary mode
-	escape          func(string) string
+	Prefix          string // of an attribute's header, such as "ce-"
+	ContentType     string // name of the protocol's content type header
+	StructuredType  string // its value in structured mode
+	DataContentType string // header that carries datacontenttype in binary mode
+	PercentEncode   bool   // header values are percent-encoded; otherwise they are plain UTF-8
 }
 
-// Bindings of the protocols sinks speak. NATS percent-encodes header values
-// (CloudEvents NATS binding 1.0.3-wip, section 3.1.3), Kafka carries plain
-// UTF-8 (Kafka binding 1.0.2, section 3.2.3).
-var (
-	BindingNATS = Binding{
-		prefix: "ce-", contentType: "Content-Type", dataContentType: "ce-datacontenttype",
-		structuredType: "application/cloudevents+json", escape: percentEncode,
+func (b Binding) escape(value string) string {
+	if b.PercentEncode {
+		return percentEncode(value)
 	}
-	BindingKafka = Binding{
-		prefix: "ce_", contentType: "content-type", dataContentType: "content-type",
-		structuredType: "application/cloudevents+json; charset=UTF-8",
-		escape:         func(s string) string { return s },
-	}
-)
+	return value
+}
 
 const (
 	specVersion     = "1.0"
@@ -83,7 +75,7 @@ func (e Event) Encode(m Mode, b Binding) (headers []Header, body []byte, err err
 		if err != nil {
 			return nil, nil, err
 		}
-		return []Header{{b.contentType, b.structuredType}}, body, nil
+		return []Header{{b.ContentType, b.StructuredType}}, body, nil
 	}
 	attrs, err := e.attributes()
 	if err != nil {
@@ -91,9 +83,9 @@ func (e Event) Encode(m Mode, b Binding) (headers []Header, body []byte, err err
 	}
 	headers = make([]Header, 0, len(attrs))
 	for _, a := range attrs {
-		name := b.prefix + a.name
+		name := b.Prefix + a.name
 		if a.name == "datacontenttype" {
-			name = b.dataContentType
+			name = b.DataContentType
 		}
 		headers = append(headers, Header{name, b.escape(a.text)})
 	}

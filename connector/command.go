@@ -18,13 +18,26 @@ type Command struct {
 	// of ours. It is untrusted.
 	Body []byte
 
-	// Time is when the bus took the command in; the command expires three hours
-	// later. Zero means now.
+	// Time is when the bus took the command in, the same at every redelivery. The
+	// command expires three hours later. Zero means now.
 	Time time.Time
+
+	// Arrived is a time at which the bus did not have the command yet, for a bus whose
+	// Time may be a sender's clock. The command expires three hours after it, if it
+	// is not zero.
+	Arrived time.Time
 
 	// Progress, unless nil, is called from time to time while the command is being
 	// carried out, to tell the bus that it is still in progress.
 	Progress func()
+}
+
+// since is when the command's life began.
+func (c Command) since() time.Time {
+	if !c.Arrived.IsZero() {
+		return c.Arrived
+	}
+	return c.Time
 }
 
 // ResultStatus is how a command ended.
@@ -63,8 +76,7 @@ type Result struct {
 // command must be delivered again, unchanged: after [RetryError.After] if the
 // error is a *[RetryError], else when it suits the bus.
 //
-// A handler is safe for concurrent use. Commands with the same [CommandKey] must
-// be handed to it one after the other.
+// A handler is safe for concurrent use, and no order of commands is needed.
 type CommandHandler func(ctx context.Context, cmd Command) (Result, error)
 
 // ErrNoResult says that a command is on the bus and will be carried out, but that

@@ -27,17 +27,6 @@ const (
 // maxCommandID bounds what is echoed of a sender's own command id.
 const maxCommandID = 200
 
-// CommandKey returns what orders a command among others: its receipt, or
-// nothing for a command that has none. Commands with the same key must be
-// carried out in the order in which they were sent.
-func CommandKey(body []byte) string {
-	c, err := decodeCommand(body)
-	if err != nil {
-		return ""
-	}
-	return string(c.receipt)
-}
-
 // A decodedCommand is what a command's body says.
 type decodedCommand struct {
 	verb    string           // ack, status, sync or resume

@@ -31,9 +31,6 @@ func TestDecodeCommand(t *testing.T) {
 		if err != nil || verb != "ack" || got != receipt || id != test.id {
 			t.Errorf("%s: got %q, id %q, error %v; want the receipt, id %q", test.name, got, id, err, test.id)
 		}
-		if key := connector.CommandKey([]byte(test.body)); key != receipt {
-			t.Errorf("%s: key is %q, want the receipt", test.name, key)
-		}
 	}
 }
 
@@ -202,8 +199,16 @@ func TestUnknownReceiptIsRejectedInPushoversWords(t *testing.T) {
 		if err != nil || result.Status != connector.StatusRejected || result.Malformed {
 			t.Fatalf("result is %+v, %v; want rejected, not malformed", result, err)
 		}
-		if !strings.HasPrefix(result.Reason, "Pushover: ") {
-			t.Errorf("the reason is %q, want Pushover's own words", result.Reason)
+		if want := "Pushover: receipt not found; may be invalid or expired"; !strings.HasPrefix(result.Reason, want) {
+			t.Errorf("the reason is %q, want %q", result.Reason, want)
+		}
+		if got := r.log.all(); len(got) != 1 || got[0].Type != connector.TypeRejected {
+			t.Errorf("the log holds %+v, want one event of type %s", got, connector.TypeRejected)
+		}
+		r.sim.Fault(pushovertest.Fault{On: pushovertest.OpAcknowledge, Status: 404, Body: `{"status":0}`})
+		result, err = run.HandleCommand(t.Context(), connector.Command{ID: "C#2", Body: []byte(strings.Repeat("x", 30))})
+		if want := "Pushover: HTTP 404"; err != nil || result.Reason != want {
+			t.Errorf("an answer without a word: got reason %q, %v, want %q", result.Reason, err, want)
 		}
 		if s := run.Status().State; s != connector.StateLive {
 			t.Errorf("an unknown receipt brought the session into state %s", s)
@@ -493,5 +498,75 @@ func TestUnnamedRefusalOfAKnownEmergencyIsTrouble(t *testing.T) {
 			break
 		}
 		r.wantManners()
+	})
+}
+
+// Pushover hears of a receipt once for as long as its emergency can live.
+func TestAcknowledgedReceiptIsRememberedAsLongAsAnEmergencyLives(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		receipt := r.emergency()
+		for _, step := range []struct {
+			after time.Duration
+			calls int
+		}{{0, 1}, {2 * time.Hour, 1}, {90 * time.Minute, 2}} {
+			time.Sleep(step.after)
+			cmd := connector.Command{ID: fmt.Sprintf("C#%v", step.after), Body: []byte(receipt), Time: time.Now()}
+			if _, err := run.HandleCommand(t.Context(), cmd); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.sim.Requests(pushovertest.OpAcknowledge); got != step.calls {
+				t.Errorf("%v later there were %d calls, want %d", step.after, got, step.calls)
+			}
+		}
+	})
+}
+
+// A command that is to be tried again counts as waiting, and the commands are not
+// well, until it comes again or is two minutes late: then it is gone.
+func TestCommandThatDoesNotComeAgainIsGivenUp(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		receipt := r.emergency()
+		r.sim.Fault(pushovertest.Fault{On: pushovertest.OpAcknowledge, Status: 503, Count: 1})
+		_, err := run.HandleCommand(t.Context(), connector.Command{ID: "C#1", Body: []byte(receipt), Time: time.Now()})
+		var again *connector.RetryError
+		if !errors.As(err, &again) {
+			t.Fatalf("got %v, want a RetryError", err)
+		}
+		for _, step := range []struct {
+			after   time.Duration
+			waiting int
+		}{{again.After, 1}, {time.Minute, 1}, {90 * time.Second, 0}} {
+			time.Sleep(step.after)
+			synctest.Wait()
+			want := fmt.Sprintf("pushover_connector_ack_commands_waiting %v\n", step.waiting)
+			if _, metrics := r.get(run, "/metrics"); !strings.Contains(metrics, want) {
+				t.Errorf("%v later the metrics lack %q", step.after, want)
+			}
+			if got := part(run.Status(), connector.PartCommands).OK; got != (step.waiting == 0) {
+				t.Errorf("%v later commands are ok: %t, want %t", step.after, got, step.waiting == 0)
+			}
+		}
+	})
+}
+
+// A lever is meant for the moment in which it was sent.
+func TestLeverIsGoodForFiveMinutes(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		for age, want := range map[time.Duration]connector.ResultStatus{
+			0: connector.StatusDone, 5 * time.Minute: connector.StatusDone, 5*time.Minute + 1: connector.StatusExpired,
+		} {
+			cmd := connector.Command{ID: fmt.Sprintf("C#%d", age), Body: []byte(`{"command":"status"}`), Time: time.Now().Add(-age)}
+			if got, err := run.HandleCommand(t.Context(), cmd); err != nil || got.Status != want {
+				t.Errorf("%v old: got %s (%s), %v, want %s", age, got.Status, got.Reason, err, want)
+			}
+		}
+		resume := connector.Command{ID: "C#r", Body: []byte(`{"command":"resume"}`), Time: time.Now()} // while nothing is halted
+		if _, err := run.HandleCommand(t.Context(), resume); err != nil {
+			t.Fatal(err)
+		}
+		all := r.log.all()
+		if got := all[len(all)-1].Type; got != connector.TypeCommandRejected {
+			t.Errorf("a lever that was rejected gave an event of type %s, want %s", got, connector.TypeCommandRejected)
+		}
 	})
 }

@@ -143,16 +143,17 @@ func (k *commander) execute(ctx context.Context, cmd Command) (Result, error) {
 	}
 	if decoded.verb != verbAck {
 		result.Command = decoded.verb
-		return k.c.lever(result), nil
+		return k.c.lever(result, time.Since(cmd.since())), nil
 	}
 	receipt := decoded.receipt
 	result.Receipt = string(receipt)
 	past, client := k.lookup(cmd, receipt)
 	result.Attempts = past.calls
+	sure := k.c.emergencies.outstanding(string(receipt))
 	switch {
 	case past.done:
 		return result.end(StatusAcknowledged, ""), nil
-	case time.Since(cmd.Time) >= emergencyLife:
+	case !sure && time.Since(cmd.since()) >= EmergencyLife:
 		return result.end(StatusExpired, "the command is not known to have been carried out within the longest life of an emergency"), nil
 	case client == nil || k.c.health.state() == StateLoginNeeded:
 		p := k.c.health.snapshot().part(PartSession)
@@ -161,7 +162,6 @@ func (k *commander) execute(ctx context.Context, cmd Command) (Result, error) {
 		})
 	}
 
-	sure := k.c.emergencies.outstanding(string(receipt))
 	if delay := client.AcknowledgeDelay(); delay > 0 && !sure {
 		return Result{}, k.retry(cmd, false, &heldBack{delay})
 	}
@@ -196,7 +196,11 @@ func (k *commander) acknowledge(ctx context.Context, cmd Command, client *pushov
 	if past, _ := k.lookup(cmd, receipt); past.done {
 		return false, nil
 	}
-	call, cancel := context.WithDeadline(ctx, cmd.Time.Add(emergencyLife))
+	until := cmd.since().Add(EmergencyLife)
+	if sure { // whatever the sender's clock says
+		until = time.Now().Add(EmergencyLife)
+	}
+	call, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	if cmd.Progress != nil {
 		cmd.Progress()
@@ -268,7 +272,7 @@ func (a attempts) keptUntil(cmd Command) time.Time {
 	if a.ended != nil {
 		return time.Now().Add(7 * 24 * time.Hour)
 	}
-	return cmd.Time.Add(emergencyLife + time.Hour)
+	return cmd.since().Add(EmergencyLife + time.Hour)
 }
 
 // retry asks for the command again, later each time.
@@ -310,11 +314,7 @@ func (k *commander) keep(cmd Command, r Result) {
 func (k *commander) kept(cmd Command) *Result {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	ended := k.tried[cmd.ID].ended
-	if ended != nil {
-		k.inHand(cmd)
-	}
-	return ended
+	return k.tried[cmd.ID].ended
 }
 
 // publishLater publishes the results of requests that could not be published when
@@ -368,11 +368,10 @@ func (k *commander) forget(cmd Command) {
 // probing reports whether a command is about to be tried again, which will show
 // whether the service is well. One that is late may be gone from the bus.
 func (k *commander) probing() bool {
-	const late = 3 * time.Second
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, a := range k.tried {
-		if time.Since(a.due) < late {
+		if time.Now().Before(a.due) {
 			return true
 		}
 	}
@@ -397,7 +396,7 @@ func (k *commander) prune(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for r, at := range k.acked {
-		if now.Sub(at) > emergencyLife {
+		if now.Sub(at) > EmergencyLife {
 			delete(k.acked, r)
 		}
 	}
@@ -427,8 +426,8 @@ func (k *commander) settle(now time.Time) {
 const maxLeverAge = 5 * time.Minute
 
 // lever carries out a status, sync or resume command.
-func (c *Connector) lever(r Result) Result {
-	if time.Since(r.CommandedAt) > maxLeverAge {
+func (c *Connector) lever(r Result, age time.Duration) Result {
+	if age > maxLeverAge {
 		return r.end(StatusExpired, "the command is older than "+maxLeverAge.String())
 	}
 	var err error

@@ -19,13 +19,13 @@ var errNotAnEvent = errors.New("not a CloudEvents event")
 // others are an error.
 func (b Binding) Decode(header func(name string) string, body []byte) (Event, error) {
 	attrs := make(map[string]json.RawMessage)
-	if strings.HasPrefix(header(b.contentType), "application/cloudevents+json") {
+	if strings.HasPrefix(header(b.ContentType), "application/cloudevents+json") {
 		if err := json.Unmarshal(body, &attrs); err != nil {
 			return Event{}, fmt.Errorf("%w: %w", errNotAnEvent, err)
 		}
 	} else {
 		for _, name := range append([]string{"specversion", "id", "source", "type", "dataschema", "subject", "time"}, extensionNames...) {
-			if value := header(b.prefix + name); value != "" {
+			if value := header(b.Prefix + name); value != "" {
 				attrs[name] = b.unescape(value)
 			}
 		}
@@ -36,7 +36,7 @@ func (b Binding) Decode(header func(name string) string, body []byte) (Event, er
 
 // unescape returns the JSON string of a header's value.
 func (b Binding) unescape(value string) json.RawMessage {
-	if b.escape("%") != "%" { // the protocol percent-encodes
+	if b.PercentEncode {
 		if plain, err := url.PathUnescape(value); err == nil {
 			value = plain
 		}

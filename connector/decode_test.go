@@ -27,7 +27,7 @@ func TestEncodedEventsDecodeToThemselves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, b := range map[string]connector.Binding{"nats": connector.BindingNATS, "kafka": connector.BindingKafka} {
+	for name, b := range map[string]connector.Binding{"nats": likeNATS, "kafka": likeKafka} {
 		for _, mode := range []connector.Mode{connector.ModeStructured, connector.ModeBinary} {
 			for _, want := range []connector.Event{message, letter, result} {
 				headers, body, err := want.Encode(mode, b)
@@ -59,7 +59,7 @@ func TestEncodedEventsDecodeToThemselves(t *testing.T) {
 	if _, ok := connector.ResultOf(result, "C#"); ok {
 		t.Error("a result is taken for that of another command whose id is a prefix")
 	}
-	if _, err := connector.BindingNATS.Decode(func(string) string { return "" }, bytes.Repeat([]byte("x"), 10)); err == nil {
+	if _, err := likeNATS.Decode(func(string) string { return "" }, bytes.Repeat([]byte("x"), 10)); err == nil {
 		t.Error("a record that is not an event was decoded")
 	}
 }

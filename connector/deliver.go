@@ -38,15 +38,16 @@ type delivery struct {
 	held    clearQueue // confirmed, and not yet cleared
 	removed clearQueue // what the latest deletion took, until a download has shown that it did
 
-	effective bool      // the latest deletion was
-	settling  time.Time // when a download settles what is held; zero if nothing is to be settled
+	lost      map[pushover.MessageID]bool // the log did not hold its event when it was read back
+	effective bool                        // the latest deletion was
+	settling  time.Time                   // when a download settles what is held; zero if nothing is to be settled
 
 	downloading, publishing, clearing *Activity
 }
 
 func newDelivery(c *Connector, client *pushover.Client, device string, s *session) *delivery {
 	return &delivery{
-		c: c, client: client, device: device, session: s,
+		c: c, client: client, device: device, session: s, lost: map[pushover.MessageID]bool{},
 		downloading: c.health.Activity(PartDownload),
 		publishing:  c.health.idleActivity(PartPublish),
 		clearing:    c.health.idleActivity(PartClear),
@@ -211,9 +212,6 @@ func (d *delivery) sync(ctx, work context.Context) (again time.Duration, err err
 				continue // there may be more
 			}
 		}
-		if d.held.len() == 0 {
-			d.clearing.OK()
-		}
 		if !batch.More {
 			d.c.health.waiting(nil, false)
 		}
@@ -258,7 +256,7 @@ func (d *delivery) deliver(ctx, work context.Context, batch *pushover.Batch, mes
 		return nil
 	}
 	defer d.c.m.oldestWaiting.Store(0)
-	d.held.settle(min(batch.Settled, messages[0].ID-1))
+	d.held.settle(0) // nothing that is held may take a message along that is not confirmed
 	ahead, stop := d.encodeAhead(newReception(d.device, batch, time.Now()), messages)
 	defer stop()
 	left := messages
@@ -283,6 +281,9 @@ func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int, se
 	began, pace := time.Now(), publishPace()
 	letters := deadLetters{device: d.device}
 	messages, events, places := p.messages, p.events, placesOf(p.events)
+	for i, m := range messages {
+		events[i].Lost = d.lost[m.ID]
+	}
 	for len(events) > 0 {
 		d.c.m.oldestWaiting.Store(heardAt(messages[0], began).UnixNano())
 		d.c.m.clearLag.Set(float64(len(events) + left + d.held.len()))

@@ -227,6 +227,11 @@ func TestRejectedEventBecomesADeadLetterAndOthersGoOn(t *testing.T) {
 			return len(events), len(events), nil
 		}
 		run := r.start()
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if len(r.log.ids(connector.ClassDeadLetter)) == 0 || strings.Contains(r.output.String(), "publish failed") {
+			t.Errorf("want the dead letter at once, and no trouble:\n%s", r.output)
+		}
 		r.drained()
 		run.stop()
 		r.wantLog([]string{want[0], want[2]})
@@ -438,7 +443,7 @@ func TestSlowBusIsNoTrouble(t *testing.T) {
 		r.drained()
 		run.stop()
 		r.wantLog(want)
-		if strings.Contains(r.output.String(), "will retry") {
+		if strings.Contains(r.output.String(), "failed") {
 			t.Errorf("the log speaks of trouble:\n%s", r.output)
 		}
 	})

@@ -15,10 +15,10 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
-// emergencyLife is the longest that an emergency can ask for acknowledgement:
+// EmergencyLife is the longest that an emergency can ask for acknowledgement:
 // senders may set an expiry of 10800 seconds at most (pushover.net/api).
 // Receivers are not told the value a sender chose.
-const emergencyLife = 3 * time.Hour
+const EmergencyLife = 3 * time.Hour
 
 // maxEmergencies bounds the memory that a flood of emergencies takes; beyond it
 // the oldest are forgotten, that is not shown, nor recognised when they come again.
@@ -61,7 +61,7 @@ func (s *emergencies) seen(m pushover.Message, now time.Time) (repeatOf string) 
 	}
 	since := heardAt(m, now)
 	return s.note(Emergency{
-		Receipt: string(m.Receipt), MessageID: m.ID.String(), App: m.App, Since: since, ExpiresBy: since.Add(emergencyLife),
+		Receipt: string(m.Receipt), MessageID: m.ID.String(), App: m.App, Since: since, ExpiresBy: since.Add(EmergencyLife),
 	}, m.Acked, now)
 }
 
@@ -110,7 +110,7 @@ func (s *emergencies) close(receipt string, now time.Time) {
 	defer s.mu.Unlock()
 	e, known := s.all[receipt]
 	if !known {
-		e.Emergency = Emergency{Receipt: receipt, Since: now, ExpiresBy: now.Add(emergencyLife)}
+		e.Emergency = Emergency{Receipt: receipt, Since: now, ExpiresBy: now.Add(EmergencyLife)}
 	}
 	e.over = true
 	s.all[receipt] = e
@@ -219,7 +219,7 @@ func (c *Connector) recallOnce(ctx context.Context, log Reader) error {
 		Classes: []Class{ClassMessage, ClassResult}, Priority: pushover.PriorityEmergency.String(),
 		// A message may come again until the end of its life, with a life that ended
 		// long ago if its own time were that of the first.
-		Since: time.Now().Add(-2 * emergencyLife),
+		Since: time.Now().Add(-2 * EmergencyLife),
 	}, func(e Stored) error {
 		c.recall(e, source, began)
 		return nil
@@ -265,7 +265,7 @@ func (c *Connector) recall(e Stored, source string, began map[string]time.Time) 
 		began[data.Receipt] = since
 		c.emergencies.note(Emergency{
 			Receipt: data.Receipt, MessageID: cmp.Or(data.RepeatOf, data.ID), App: data.App,
-			Since: since, ExpiresBy: since.Add(emergencyLife),
+			Since: since, ExpiresBy: since.Add(EmergencyLife),
 		}, data.Acked, now)
 	}
 }

@@ -180,6 +180,26 @@ func TestEmergencyThatIsOverDoesNotLookLikeOneThatBurns(t *testing.T) {
 	})
 }
 
+// An emergency lives for three hours from its first message, however often the service
+// sends it again.
+func TestRepeatDoesNotRenewAnEmergency(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		sent := r.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
+		time.Sleep(2 * time.Hour)
+		r.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2, Fields: map[string]any{"receipt": sent.Receipt}})
+		time.Sleep(time.Hour - time.Minute)
+		synctest.Wait()
+		if got := outstanding(run.Status()); len(got) != 1 {
+			t.Errorf("before three hours are over: outstanding %v, want one", got)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if got := outstanding(run.Status()); len(got) != 0 {
+			t.Errorf("after three hours: outstanding %v, want none", got)
+		}
+	})
+}
+
 // An emergency whose acknowledgement was made before its event was confirmed is
 // not outstanding when the event comes at last.
 func TestAcknowledgedEmergencyStaysClosed(t *testing.T) {

@@ -63,6 +63,11 @@ type Event struct {
 	// the log if the bus told it: before Publish returns, by the goroutine that
 	// called it.
 	Stored func(place string)
+
+	// Lost says that the log confirmed the event before and did not hold it when it
+	// was read back: it is to be stored again if it is still not there, even by a bus
+	// that remembers it.
+	Lost bool
 }
 
 // An Extension is one CloudEvents extension attribute. CloudEvents knows

@@ -28,7 +28,7 @@ func FuzzMessageEvent(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, body, err := e.Encode(connector.ModeStructured, connector.BindingNATS)
+		_, body, err := e.Encode(connector.ModeStructured, likeNATS)
 		if err != nil {
 			t.Fatal(err)
 		}

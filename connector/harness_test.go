@@ -24,7 +24,8 @@ import (
 type memoryLog struct {
 	mu     sync.Mutex
 	events []connector.Event
-	keys   map[string]bool
+	keys   map[string]bool // of events
+	known  map[string]bool // keys that the bus takes for a repeat, held or not
 	calls  int
 	holds  int // calls of Holds
 
@@ -36,7 +37,9 @@ type memoryLog struct {
 	hang bool // never answer
 }
 
-func newMemoryLog() *memoryLog { return &memoryLog{keys: make(map[string]bool)} }
+func newMemoryLog() *memoryLog {
+	return &memoryLog{keys: make(map[string]bool), known: make(map[string]bool)}
+}
 
 func (l *memoryLog) Publish(ctx context.Context, events []connector.Event) (int, error) {
 	l.mu.Lock()
@@ -58,8 +61,8 @@ func (l *memoryLog) Publish(ctx context.Context, events []connector.Event) (int,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range events[:store] {
-		if !l.keys[e.DedupKey()] {
-			l.keys[e.DedupKey()] = true
+		if key := e.DedupKey(); !l.known[key] || e.Lost && !l.keys[key] {
+			l.keys[key], l.known[key] = true, true
 			l.events = append(l.events, e)
 			if e.Stored != nil {
 				e.Stored(fmt.Sprintf("memory#%d", len(l.events)))
@@ -103,6 +106,14 @@ func (l *memoryLog) Read(_ context.Context, q connector.Query, f func(connector.
 
 // lose removes everything from the log, as a power cut may.
 func (l *memoryLog) lose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events, l.keys, l.known = nil, make(map[string]bool), make(map[string]bool)
+}
+
+// purge removes everything from the log, which goes on to know it: a repeat is
+// not stored.
+func (l *memoryLog) purge() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events, l.keys = nil, make(map[string]bool)

@@ -247,50 +247,72 @@ func TestSignalAheadOfItsMessageIsLookedAfterAgain(t *testing.T) {
 	})
 }
 
-// A resume that comes the moment the state is seen is not lost.
-func TestResumeAtTheMomentOfTheHaltIsNotLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, pushovertest.Options{})
-		r.resumed = true
-		client, err := pushover.New(pushover.Options{
-			APIURL: r.sim.APIURL(), StreamURL: r.sim.StreamURL(), DialContext: r.sim.DialContext,
-			UserAgent: "x/1", Credentials: r.credentials(),
-		})
-		if err != nil {
-			t.Fatal(err)
+// A resume that comes the moment the state is seen is not lost, and one that comes
+// when the halt is already over does not end the next.
+func TestResumeIsForTheHaltInWhichItComes(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) { resumeAt(t, late) })
+	}
+}
+
+func resumeAt(t *testing.T, late bool) {
+	r := newRig(t, pushovertest.Options{})
+	r.resumed = true
+	client, err := pushover.New(pushover.Options{
+		APIURL: r.sim.APIURL(), StreamURL: r.sim.StreamURL(), DialContext: r.sim.DialContext,
+		UserAgent: "x/1", Credentials: r.credentials(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c *connector.Connector
+	halted := make(chan struct{}, 1)
+	var accepted atomic.Int32
+	resume := func() {
+		if c.Resume() == nil {
+			accepted.Add(1)
 		}
-		var c *connector.Connector
-		resume := make(chan struct{}, 1)
-		var once sync.Once
-		var accepted atomic.Bool
-		go func() {
-			<-resume
-			accepted.Store(c.Resume() == nil)
-		}()
-		log := slog.New(hookHandler{slog.DiscardHandler, func(rec slog.Record) {
-			if rec.Message == "session halted" {
-				once.Do(func() { resume <- struct{}{} })
+	}
+	go func() {
+		<-halted
+		resume()
+	}()
+	var first, second sync.Once
+	log := slog.New(hookHandler{slog.DiscardHandler, func(rec slog.Record) {
+		switch rec.Message {
+		case "session halted":
+			first.Do(func() { halted <- struct{}{} })
+		case "session resumed by request":
+			if late {
+				second.Do(resume)
 			}
-		}})
-		c = connector.New(client, connector.Options{Logger: log})
-		if err := c.SetSink(r.log); err != nil {
-			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- c.Run(ctx) }()
-		time.Sleep(time.Minute)
+	}})
+	c = connector.New(client, connector.Options{Logger: log})
+	if err := c.SetSink(r.log); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	time.Sleep(time.Minute)
+	r.sim.Signal(r.device.Name, "A")
+	time.Sleep(time.Hour)
+	if s := c.Status().State; accepted.Load() == 0 || s != connector.StateLive {
+		t.Errorf("late %t: %d accepted, an hour later the state is %s, want live", late, accepted.Load(), s)
+	}
+	if late {
 		r.sim.Signal(r.device.Name, "A")
 		time.Sleep(time.Hour)
-		if !accepted.Load() || c.Status().State != connector.StateLive {
-			t.Errorf("resume accepted: %v; an hour later the state is %s, want live", accepted.Load(), c.Status().State)
+		if s := c.Status().State; accepted.Load() != 2 || s != connector.StateTakenOver {
+			t.Errorf("%d accepted, the next halt is in state %s an hour later, want taken_over", accepted.Load(), s)
 		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		client.Close()
-	})
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	client.Close()
 }
 
 type hookHandler struct {

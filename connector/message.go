@@ -64,7 +64,7 @@ func newReception(device string, b *pushover.Batch, now time.Time) reception {
 func messageEvent(rc reception, m pushover.Message, repeatOf string, now time.Time) (Event, error) {
 	priority := clampPriority(m.Priority)
 	id, sent, expires := m.ID.String(), rfc3339(m.Sent), rfc3339(m.Expires)
-	stale := m.Receipt != "" && now.Sub(heardAt(m, now)) >= emergencyLife
+	stale := m.Receipt != "" && now.Sub(heardAt(m, now)) >= EmergencyLife
 	data, err := messageData(rc, m, repeatOf, stale)
 	if err != nil {
 		return Event{}, fmt.Errorf("encode message %s: %w", id, err)

@@ -2,6 +2,7 @@ package connector_test
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -317,5 +318,75 @@ func TestAnotherDeviceUnderTheSameSecretIsTakenUp(t *testing.T) {
 			t.Errorf("the device is %s, want kitchen", got)
 		}
 		run.stop()
+	})
+}
+
+// The service says nothing in answer to a login. A session counts as live once the
+// stream was left open for two seconds.
+func TestSilentStreamIsLiveOnceItHasHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		r.sim.StopKeepAlive(true)
+		run := r.start()
+		r.await("the login", func(s pushovertest.State) bool { return s.Device(r.device.Name).Connected })
+		time.Sleep(1900 * time.Millisecond)
+		synctest.Wait()
+		if s := run.Status().State; s != connector.StateConnected {
+			t.Errorf("before two seconds: got %s, want %s", s, connector.StateConnected)
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		if s := run.Status().State; s != connector.StateLive {
+			t.Errorf("after two seconds: got %s, want %s", s, connector.StateLive)
+		}
+		// A stream without a sign of life is not well, whatever downloads say.
+		time.Sleep(time.Minute)
+		run.Sync()
+		synctest.Wait()
+		if p := part(run.Status(), connector.PartSession); p.OK {
+			t.Errorf("a minute later, after a download: got %+v, want it failing", p)
+		}
+	})
+}
+
+// A sign of life says it at once.
+func TestStreamThatSpeaksIsLiveAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{KeepAlive: 500 * time.Millisecond})
+		run := r.start()
+		time.Sleep(600 * time.Millisecond)
+		synctest.Wait()
+		if s := run.Status().State; s != connector.StateLive {
+			t.Errorf("after the first keep-alive: got %s, want %s", s, connector.StateLive)
+		}
+	})
+}
+
+// Credentials that cannot be used are passed over, and said once; that there are none
+// yet is known.
+func TestUnusableCredentialsAreIgnoredAndSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		v := &vault{creds: r.credentials()}
+		r.opts.LoadCredentials = v.load
+		run := r.start()
+		r.awaitState(run, connector.StateLive)
+		half := r.credentials()
+		half.DeviceID = ""
+		for _, step := range []struct {
+			creds pushover.Credentials
+			err   error
+			lines int
+		}{{half, nil, 1}, {half, nil, 1}, {pushover.Credentials{}, fs.ErrNotExist, 2}, {pushover.Credentials{}, fs.ErrNotExist, 2}, {r.credentials(), nil, 2}} {
+			v.store(step.creds, step.err)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if got := strings.Count(r.output.String(), "credentials ignored"); got != step.lines {
+				t.Errorf("%v, %v: got %d lines, want %d", step.creds, step.err, got, step.lines)
+			}
+			if s := run.Status().State; s != connector.StateLive {
+				t.Errorf("%v, %v: got state %s, want the session to go on", step.creds, step.err, s)
+			}
+		}
 	})
 }

@@ -219,3 +219,17 @@ func TestLongestCredentialIsTaken(t *testing.T) {
 		}
 	}
 }
+
+// Secrets and device ids are printable ASCII without blanks; a colon separates
+// them in the stream's login frame.
+func TestCharactersOfACredential(t *testing.T) {
+	for in, ok := range map[string]bool{
+		"!": true, "~": true, "azAZ09-_.": true,
+		" ": false, "a b": false, "a\tb": false, "a\n": false, "\x7f": false, "ä": false, "a:b": false, "": false,
+	} {
+		c := pushover.Credentials{Secret: pushover.Secret(in), DeviceID: "d"}
+		if err := c.Validate(); (err == nil) != ok {
+			t.Errorf("%q: got %v, want success: %t", in, err, ok)
+		}
+	}
+}

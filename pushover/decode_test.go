@@ -282,3 +282,16 @@ func TestRawIsACopy(t *testing.T) {
 		t.Errorf("Raw of the second message: got %s", got)
 	}
 }
+
+// What is thrown out makes room, so that one overflow does not shrink the batch to
+// a message.
+func TestBatchStaysFullAfterAnOverflow(t *testing.T) {
+	var docs []string
+	for id := 60; id > 0; id-- { // each throws a later one out
+		docs = append(docs, fmt.Sprintf(`{"id":%d,"id_str":"%[1]d","umid":1,"message":"%s"}`, id, strings.Repeat("x", 50)))
+	}
+	b, err := pushover.ReadBatch(strings.NewReader(list(docs...)), 1000, 10*len(docs[0]))
+	if err != nil || len(b.Messages) < 10 || b.Messages[0].ID != 1 || !b.More {
+		t.Errorf("got %d messages, %v, want the 10 oldest, and more", len(b.Messages), err)
+	}
+}

@@ -128,10 +128,10 @@ var standardBase64 = strings.NewReplacer("-", "+", "_", "/")
 // ciphertext decodes a field that has the form of ciphertext: base64 of either
 // alphabet, padded or not, of an initialization vector, whole blocks and a code.
 func ciphertext(field string) ([]byte, bool) {
-	const overhead = aes.BlockSize + sha256.Size
+	const overhead = aes.BlockSize + sha256.Size // whole blocks too
 	field = strings.TrimRight(standardBase64.Replace(field), "=\r\n")
 	data, err := base64.RawStdEncoding.DecodeString(field)
-	return data, err == nil && len(data) > overhead && (len(data)-overhead)%aes.BlockSize == 0
+	return data, err == nil && len(data) > overhead && len(data)%aes.BlockSize == 0
 }
 
 func decrypt(data []byte, keys []E2EEKey) (string, error) {

@@ -97,6 +97,15 @@ func TestDecryptSniffsTheCompression(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want the text", name, got.Text, err)
 		}
 	}
+	// Something behind a compressed text makes it another one, which is no text at all.
+	for name, packed := range map[string][]byte{
+		"deflate": append(pack(vectorPlain, deflated), "more"...), "half a deflate": pack(vectorPlain, deflated)[:20],
+	} {
+		got, err := pushover.Message{Text: seal(k, packed), Encrypted: true}.Decrypt([]pushover.E2EEKey{k})
+		if !errors.Is(err, pushover.ErrUndecryptable) || got.Text == vectorPlain {
+			t.Errorf("%s and more: got %q, %v, want ErrUndecryptable", name, got.Text, err)
+		}
+	}
 	for _, text := range []string{"x^2 + y^2", "x\x01", "hello", "K", "0"} { // some begin like zlib or deflate
 		got, err := pushover.Message{Text: seal(k, []byte(text)), Encrypted: true}.Decrypt([]pushover.E2EEKey{k})
 		if err != nil || got.Text != text {
@@ -138,6 +147,20 @@ func TestDecryptNeverTakesCiphertextForText(t *testing.T) {
 		if got, err := (pushover.Message{Text: vectorCipher, Encrypted: true}).Decrypt(keys); !errors.Is(err, pushover.ErrUndecryptable) || got.Decrypted {
 			t.Errorf("%s: got %v, want ErrUndecryptable", name, err)
 		}
+	}
+}
+
+// Without the flag a key that fits shows that a text is encrypted, though it cannot be
+// read. A text that no key fits is only a text.
+func TestDecryptTellsADamagedTextFromOneThatLooksEncrypted(t *testing.T) {
+	k, other := key(t, vectorKey), key(t, strings.Repeat("ab", 32))
+	damaged := pushover.Message{Text: seal(k, pack(vectorPlain, gzipped)[:30])}
+	got, err := damaged.Decrypt([]pushover.E2EEKey{other, k})
+	if !errors.Is(err, pushover.ErrUndecryptable) || !cmp.Equal(got, pushover.Message{Encrypted: true}) || !strings.Contains(fmt.Sprint(err), "a key fits") {
+		t.Errorf("damaged: got %+v, %v, want no text and ErrUndecryptable", got, err)
+	}
+	if got, err := damaged.Decrypt([]pushover.E2EEKey{other}); err != nil || !cmp.Equal(got, damaged) {
+		t.Errorf("no key fits: got %+v, %v, want the message as it was", got, err)
 	}
 }
 
@@ -251,7 +274,7 @@ func TestDecryptKnowsCiphertextWithoutTheFlag(t *testing.T) {
 
 func TestParseE2EEKeyDoesNotRepeatTheKey(t *testing.T) {
 	for in, want := range map[string]string{
-		"": "has 0 characters", vectorKey + "0": "has 65", vectorKey[:62] + "xy": "not a hex digit",
+		"": "has 0 characters, want 64 hex digits", vectorKey + "0": "has 65", vectorKey[:62] + "xy": "not a hex digit",
 	} {
 		_, err := pushover.ParseE2EEKey(in)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "0001") || strings.Contains(err.Error(), "xy") {

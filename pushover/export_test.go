@@ -16,6 +16,9 @@ func (c *Client) FollowWithClock(ctx context.Context, f Follower, wall func() ti
 	return c.follow(ctx, f, wall)
 }
 
+// LimitBody reads at most limit bytes, as the body of an answer is read.
+func LimitBody(r io.Reader, limit int64) io.Reader { return &bodyReader{r: r, left: limit} }
+
 const (
 	MaxRejections = maxRejections
 	MaxRemembered = maxRemembered

@@ -1,6 +1,7 @@
 package pushover_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -161,4 +162,24 @@ func backwards(list []string) []string {
 	list = slices.Clone(list)
 	slices.Reverse(list)
 	return list
+}
+
+// Of a body that is too long all that may be used comes, and nothing else.
+func TestBodyIsCutAtItsLimit(t *testing.T) {
+	for limit, want := range map[int64]string{0: "", 1: "a", 5: "abcde", 6: "abcdef", 7: "abcdef"} {
+		for _, buffer := range []int{1, 2, 6, 64} {
+			r := pushover.LimitBody(strings.NewReader("abcdef"), limit)
+			var got []byte
+			var err error
+			for err == nil {
+				p := bytes.Repeat([]byte{'#'}, buffer)
+				var n int
+				n, err = r.Read(p)
+				got = append(got, p[:n]...)
+			}
+			if string(got) != want || errors.Is(err, pushover.ErrTooLarge) != (limit < 6) {
+				t.Errorf("limit %d, buffer of %d: got %q, %v, want %q", limit, buffer, got, err, want)
+			}
+		}
+	}
 }

@@ -242,3 +242,32 @@ func TestOnlyMissingFilesAreNotCountedAsRejections(t *testing.T) {
 		})
 	}
 }
+
+// It is ten rejections in a row that slow an operation down: an acceptance in
+// between shows that not all is wrong.
+func TestAcceptanceBetweenRejectionsStartsTheCountAgain(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		unknown := 0
+		reject := func(n int) {
+			for range n {
+				unknown++
+				if err := w.client.Acknowledge(w.Context(), pushover.Receipt(fmt.Sprintf("r%029d", unknown))); pushover.Retryable(err) || err == nil {
+					w.Fatalf("got %v, want a rejection", err)
+				}
+			}
+		}
+		reject(pushover.MaxRejections - 1)
+		sent := w.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
+		if err := w.client.Acknowledge(w.Context(), pushover.Receipt(sent.Receipt)); err != nil {
+			w.Fatal(err)
+		}
+		reject(pushover.MaxRejections - 1)
+		if d := w.client.AcknowledgeDelay(); d != 0 {
+			w.Errorf("got a delay of %s after %d rejections, want none", d, pushover.MaxRejections-1)
+		}
+		reject(1)
+		if d := w.client.AcknowledgeDelay(); d == 0 {
+			w.Errorf("got no delay after %d rejections in a row", pushover.MaxRejections)
+		}
+	})
+}

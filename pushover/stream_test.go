@@ -2,8 +2,11 @@ package pushover_test
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // of the websocket handshake
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -88,7 +91,7 @@ func TestSilenceEndsAStreamAndPongsAreNoSignal(t *testing.T) {
 func TestPingsAreSent(t *testing.T) {
 	var pings atomic.Int32
 	serve(t, pushover.Options{PingInterval: 40 * time.Second}, func(w http.ResponseWriter, r *http.Request) {
-		conn := upgrade(t, w, r, nil)
+		conn := upgrade(t, w, r)
 		defer func() { _ = conn.Close() }()
 		conn.SetPingHandler(func(string) error { pings.Add(1); return nil })
 		for {
@@ -225,9 +228,9 @@ func TestRefusedUpgradeIsAnAPIError(t *testing.T) {
 }
 
 // upgrade makes a stream of one's own on the server's side.
-func upgrade(t *testing.T, w http.ResponseWriter, r *http.Request, h http.Header) *websocket.Conn {
+func upgrade(t *testing.T, w http.ResponseWriter, r *http.Request) *websocket.Conn {
 	u := websocket.Upgrader{}
-	conn, err := u.Upgrade(w, r, h)
+	conn, err := u.Upgrade(w, r, nil)
 	if err != nil {
 		t.Error(err)
 	}
@@ -240,7 +243,7 @@ func TestHandshakeNamesTheProgramAndOffersNoCompression(t *testing.T) {
 		if r.UserAgent() != "nas-notifier/2.0" || r.Header.Get("Sec-Websocket-Extensions") != "" || r.Header.Get("Sec-Websocket-Protocol") != "" {
 			t.Errorf("handshake: got header %v", r.Header)
 		}
-		conn := upgrade(t, w, r, nil)
+		conn := upgrade(t, w, r)
 		defer func() { _ = conn.Close() }()
 		kind, frame, err := conn.ReadMessage()
 		if err != nil || kind != websocket.TextMessage {
@@ -265,13 +268,13 @@ func TestFramesAndHandshakeAreBounded(t *testing.T) {
 		want   error
 	}{
 		"frame of 1 MB": {func(t *testing.T, w http.ResponseWriter, r *http.Request) {
-			conn := upgrade(t, w, r, nil)
+			conn := upgrade(t, w, r)
 			defer func() { _ = conn.Close() }()
 			_, _, _ = conn.ReadMessage()
 			_ = conn.WriteMessage(websocket.BinaryMessage, make([]byte, 1<<20))
 		}, pushover.ErrTooLarge},
 		"frame against the protocol": {func(t *testing.T, w http.ResponseWriter, r *http.Request) {
-			conn := upgrade(t, w, r, nil)
+			conn := upgrade(t, w, r)
 			defer func() { _ = conn.Close() }()
 			_, _, _ = conn.ReadMessage()
 			_, _ = conn.NetConn().Write([]byte{0xff, 0xff, 0xff, 0xff})
@@ -289,10 +292,24 @@ func TestFramesAndHandshakeAreBounded(t *testing.T) {
 			}
 		}, pushover.ErrTooLarge},
 		"unasked compression": {func(t *testing.T, w http.ResponseWriter, r *http.Request) {
-			conn := upgrade(t, w, r, http.Header{"Sec-WebSocket-Extensions": {"permessage-deflate; server_no_context_takeover; client_no_context_takeover"}})
-			if conn != nil {
-				_ = conn.Close()
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
 			}
+			defer func() { _ = conn.Close() }()
+			accept := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 says so
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n"+
+				"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n\r\n", base64.StdEncoding.EncodeToString(accept[:]))
+			read := make([]byte, 1)
+			_, _ = conn.Read(read) // the login begins
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+			_, _ = conn.Write([]byte("\x82\x01#")) // all is well otherwise
+			<-ended
 		}, pushover.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -333,7 +350,7 @@ func TestConnectEndsWithTheContext(t *testing.T) {
 
 func TestSendingTheLoginEndsWithTheContext(t *testing.T) {
 	serve(t, pushover.Options{}, func(w http.ResponseWriter, r *http.Request) {
-		conn := upgrade(t, w, r, nil)
+		conn := upgrade(t, w, r)
 		time.Sleep(10 * time.Second) // and nothing is read
 		_ = conn.Close()
 	}, func(t *testing.T, c *pushover.Client) {
@@ -365,7 +382,7 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frames []byte) {
 		serve(t, pushover.Options{}, func(w http.ResponseWriter, r *http.Request) {
-			conn := upgrade(t, w, r, nil)
+			conn := upgrade(t, w, r)
 			defer func() { _ = conn.Close() }()
 			_, _, _ = conn.ReadMessage()
 			go func() { // pongs and farewells

@@ -3,6 +3,7 @@ package pushover_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,4 +210,48 @@ func TestFollowTriesAgainWhenTheRESTSideRecovers(t *testing.T) {
 			_ = f.stop()
 		})
 	}
+}
+
+// While downloads fail and acknowledgements would not, the next probe is an
+// acknowledgement's: the other is the likeliest to fail again.
+func TestOperationThatFailedLeavesTheProbeToAnother(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		w.sim.Fault(pushovertest.Fault{On: pushovertest.OpDownload, Status: 503})
+		ctx, cancel := context.WithCancel(w.Context())
+		wait := w.downloadUntil(ctx)
+		for range 12 {
+			failed := w.sim.Requests(pushovertest.OpDownload)
+			w.until(func(pushovertest.State) bool { return w.sim.Requests(pushovertest.OpDownload) > failed })
+			synctest.Wait() // both wait for the same moment
+			failed = w.sim.Requests(pushovertest.OpDownload)
+			sent := w.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
+			if err := w.client.Acknowledge(w.Context(), pushover.Receipt(sent.Receipt)); err != nil {
+				w.Fatal(err)
+			}
+			if got := w.sim.Requests(pushovertest.OpDownload) - failed; got != 0 {
+				w.Errorf("got %d downloads while an acknowledgement waited, want none", got)
+			}
+		}
+		cancel()
+		wait()
+	})
+}
+
+// Two calls that were under way when the service failed are one failure.
+func TestCallsThatFailTogetherClimbOneStep(t *testing.T) {
+	simulate(t, pushovertest.Options{}, func(w *world) {
+		sent := w.sim.Send(pushovertest.Outgoing{Message: "fire", Priority: 2})
+		w.sim.Fault(pushovertest.Fault{On: "*", Status: 503, Delay: time.Second, Count: 2})
+		var calls sync.WaitGroup
+		calls.Go(func() { _ = download(w.Context(), w.client) })
+		calls.Go(func() { _ = w.client.Acknowledge(w.Context(), pushover.Receipt(sent.Receipt)) })
+		calls.Wait()
+		start := time.Now()
+		if err := download(w.Context(), w.client); err != nil {
+			w.Fatal(err)
+		}
+		if took := time.Since(start); took < 5*time.Second || took > 10*time.Second {
+			w.Errorf("the next call came after %s, want the first step, 5 to 10 s", took)
+		}
+	})
 }

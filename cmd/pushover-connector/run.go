@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	// gradeBudget bounds the look at the bus's settings once it is open.
-	gradeBudget = time.Minute
+	// gradeBudget bounds a look at the bus's settings, and gradeInterval is the pause
+	// between two.
+	gradeBudget   = time.Minute
+	gradeInterval = time.Minute
 
 	// closeBudget bounds the closing of the sink, after the connector's own
 	// shutdown budget of 12 s. Together they stay below 20 s.
@@ -122,13 +124,15 @@ func carry(ctx context.Context, s *settings, io streams, log *slog.Logger) error
 	if err := c.SetSink(b.sink); err != nil {
 		return err
 	}
-	if err := sayDurability(ctx, b, log, health); err != nil {
+	conditions := busSettings{bus: b, log: log, health: health, warned: map[string]bool{}}
+	if err := conditions.look(ctx); err != nil {
 		return err
 	}
 
 	// The first part to return cancels the others and is the reported cause.
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.Run(groupCtx) })
+	group.Go(func() error { conditions.watch(groupCtx); return nil })
 	if b.serveCommands != nil {
 		group.Go(func() error { return b.serveCommands(groupCtx, c.HandleCommand) })
 	}
@@ -158,22 +162,59 @@ func (s *settings) resumeRemedy() string {
 	return "run 'pushover-connector resume' or restart"
 }
 
-// sayDurability logs how durable the bus's confirmations are: what it confirms is
-// deleted on Pushover.
-func sayDurability(ctx context.Context, b *bus, log *slog.Logger, h *connector.Health) error {
+// busSettings are what the durability of the bus's confirmations depends on: what it
+// confirms is deleted on Pushover.
+type busSettings struct {
+	bus    *bus
+	log    *slog.Logger
+	health *connector.Health
+	grade  string
+	warned map[string]bool
+}
+
+// look grades the settings. A grade or warning that is new is logged.
+func (s *busSettings) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, gradeBudget)
 	defer cancel()
-	d, err := b.durability(ctx)
+	d, err := s.bus.durability(ctx)
 	if err != nil {
 		return fmt.Errorf("grade the sink's durability: %w", err)
 	}
-	h.SetSink(b.address, d)
-	log.Info("sink open", slog.String("address", b.address),
-		slog.String("durability", d.Grade.String()), slog.Any("facts", d.Facts))
+	s.health.SetSink(s.bus.address, d)
+	before, grade := s.grade, d.Grade.String()
+	s.grade = grade
+	switch before {
+	case "":
+		s.log.Info("sink open", slog.String("address", s.bus.address),
+			slog.String("durability", grade), slog.Any("facts", d.Facts))
+	case grade:
+	default:
+		s.log.Info("durability changed", slog.String("durability", grade), slog.Any("facts", d.Facts))
+	}
 	for _, w := range d.Warnings {
-		log.Warn("bus settings allow events to be lost or duplicated", slog.String("warning", w))
+		if !s.warned[w] {
+			s.log.Warn("bus settings allow events to be lost or duplicated", slog.String("warning", w))
+		}
+		s.warned[w] = true
 	}
 	return nil
+}
+
+// watch looks at the settings again and again, since anybody may change them. Whether
+// the bus can be reached at all is reported by others.
+func (s *busSettings) watch(ctx context.Context) {
+	tick := time.NewTicker(gradeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := s.look(ctx); err != nil {
+				s.log.Debug("bus settings not read", slog.Any("error", err))
+			}
+		}
+	}
 }
 
 // newClient makes the Pushover client that all parts share.

@@ -30,7 +30,7 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 		"POST /sim/devices":      s.controlDevices,
 		"POST /sim/settings":     s.controlSettings,
 		"GET /sim/state":         func([]byte) (any, error) { return s.State(), nil },
-		"GET /sim/violations":    func([]byte) (any, error) { return s.listViolations(), nil },
+		"GET /sim/violations":    func([]byte) (any, error) { return append([]Violation{}, s.Violations()...), nil },
 		"DELETE /sim/violations": func([]byte) (any, error) { s.ClearViolations(); return done{true}, nil },
 	}
 	call, ok := calls[r.Method+" "+strings.TrimSuffix(r.URL.Path, "/")]

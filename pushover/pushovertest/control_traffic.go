@@ -10,13 +10,6 @@ import (
 
 // Control calls that make things happen: messages, frames, faults.
 
-func (s *Server) listViolations() []Violation {
-	if v := s.Violations(); v != nil {
-		return v
-	}
-	return []Violation{}
-}
-
 func (s *Server) controlMessages(body []byte) (any, error) {
 	in := struct {
 		Outgoing
@@ -132,27 +125,16 @@ func (s *Server) controlFrames(body []byte) (any, error) {
 
 func (s *Server) controlFaults(body []byte) (any, error) {
 	var in struct {
-		On          Operation `json:"on"`
-		Status      int       `json:"status"`
-		Body        string    `json:"body"`
-		ContentType string    `json:"content_type"`
-		RetryAfter  span      `json:"retry_after"`
-		Act         bool      `json:"act"`
-		Delay       span      `json:"delay"`
-		Drop        Drop      `json:"drop"`
-		PadTo       int64     `json:"pad_to"`
-		Count       int       `json:"count"`
-		For         span      `json:"for"`
-		Skip        int       `json:"skip"`
+		Fault
+		RetryAfter span `json:"retry_after"`
+		Delay      span
+		For        span
 	}
 	if err := decodeControl(body, &in); err != nil {
 		return nil, err
 	}
-	f := Fault{
-		On: in.On, Status: in.Status, Body: in.Body, ContentType: in.ContentType,
-		RetryAfter: time.Duration(in.RetryAfter), Act: in.Act, Delay: time.Duration(in.Delay), Drop: in.Drop,
-		PadTo: in.PadTo, Count: in.Count, For: time.Duration(in.For), Skip: in.Skip,
-	}
+	f := in.Fault
+	f.RetryAfter, f.Delay, f.For = time.Duration(in.RetryAfter), time.Duration(in.Delay), time.Duration(in.For)
 	if err := f.validate(); err != nil {
 		return nil, err
 	}

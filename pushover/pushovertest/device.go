@@ -3,6 +3,7 @@ package pushovertest
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,13 +65,7 @@ func (s *Server) RemoveDevice(name string) {
 	defer s.mu.Unlock()
 	for _, d := range s.named(name) {
 		delete(s.devices, d.id)
-		kept := d.account.devices[:0]
-		for _, o := range d.account.devices {
-			if o != d {
-				kept = append(kept, o)
-			}
-		}
-		d.account.devices = kept
+		d.account.devices = slices.DeleteFunc(d.account.devices, func(o *device) bool { return o == d })
 		if d.stream != nil {
 			d.stream.end('E')
 		}
@@ -136,12 +131,7 @@ func (a *account) nameProblem(name string) string {
 }
 
 func plainName(name string) bool {
-	for _, r := range name {
-		if r != '_' && r != '-' && !strings.ContainsRune(alphanumerics, r) {
-			return false
-		}
-	}
-	return name != ""
+	return name != "" && strings.Trim(name, alphanumerics+"_-") == ""
 }
 
 // registerDevice is POST devices.json.

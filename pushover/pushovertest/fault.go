@@ -24,18 +24,19 @@ const (
 // first is used, until it is used up.
 type Fault struct {
 	// On is the operation, or [OpAny].
-	On Operation
+	On Operation `json:"on"`
 	// Status, if not 0, is answered in place of what the service would
 	// answer, and the request is not carried out.
-	Status int
+	Status int `json:"status"`
 	// Body and ContentType belong to Status (200 if only Body is given).
 	// Without Body a 4xx is JSON with status 0 and a 5xx an HTML page.
-	Body, ContentType string
+	Body        string `json:"body"`
+	ContentType string `json:"content_type"`
 	// RetryAfter goes into the header of that name, in whole seconds.
 	RetryAfter time.Duration
 	// Act carries the request out although another answer is given, as when
 	// a proxy gives up too early.
-	Act bool
+	Act bool `json:"act"`
 	// Delay passes before anything else happens.
 	Delay time.Duration
 	// Drop closes the connection.
@@ -43,15 +44,15 @@ type Fault struct {
 	// An HTTP library may repeat a GET by itself when a connection it has
 	// used before closes without a byte of answer (RFC 9112, 9.3.1), and Go's
 	// does: such a drop then counts twice.
-	Drop Drop
+	Drop Drop `json:"drop"`
 	// PadTo appends blanks until the body has that many bytes. JSON stays valid.
-	PadTo int64
+	PadTo int64 `json:"pad_to"`
 	// Count is how many requests it hits. 0 means until cleared.
-	Count int
+	Count int `json:"count"`
 	// For is how long it lasts, counted from the call of Server.Fault. 0 means for ever.
 	For time.Duration
 	// Skip lets that many requests pass first.
-	Skip int
+	Skip int `json:"skip"`
 }
 
 func (f Fault) validate() error {

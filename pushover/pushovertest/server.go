@@ -1,6 +1,7 @@
 package pushovertest
 
 import (
+	"cmp"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -44,39 +45,17 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Email == "" {
-		o.Email = "me@example.org"
-	}
-	if o.Password == "" {
-		o.Password = "correct horse " + randomText(6)
-	}
-	if o.UserKey == "" {
-		o.UserKey = "u" + randomText(29)
-	}
-	if o.AppToken == "" {
-		o.AppToken = "a" + randomText(29)
-	}
-	if o.PageSize == 0 {
-		o.PageSize = 1000
-	}
-	if o.KeepAlive == 0 {
-		o.KeepAlive = 30 * time.Second
-	}
-	if o.Retention == 0 {
-		o.Retention = 21 * 24 * time.Hour
-	}
-	if o.Trial == 0 {
-		o.Trial = 30 * 24 * time.Hour
-	}
-	if o.MaxDevices == 0 {
-		o.MaxDevices = 50
-	}
-	if o.MonthlyLimit == 0 {
-		o.MonthlyLimit = 10_000
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Email = cmp.Or(o.Email, "me@example.org")
+	o.Password = cmp.Or(o.Password, "correct horse "+randomText(6))
+	o.UserKey = cmp.Or(o.UserKey, "u"+randomText(29))
+	o.AppToken = cmp.Or(o.AppToken, "a"+randomText(29))
+	o.PageSize = cmp.Or(o.PageSize, 1000)
+	o.KeepAlive = cmp.Or(o.KeepAlive, 30*time.Second)
+	o.Retention = cmp.Or(o.Retention, 21*24*time.Hour)
+	o.Trial = cmp.Or(o.Trial, 30*24*time.Hour)
+	o.MaxDevices = cmp.Or(o.MaxDevices, 50)
+	o.MonthlyLimit = cmp.Or(o.MonthlyLimit, 10_000)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o
 }
 

@@ -308,10 +308,8 @@ func (st *stream) writeLoop() {
 
 // await gives the client time to close by itself.
 func (st *stream) await(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
 	case <-st.gone:
-	case <-t.C:
+	case <-time.After(d):
 	}
 }

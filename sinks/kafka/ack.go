@@ -7,7 +7,6 @@ import (
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 )
@@ -21,24 +20,24 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 	return res, outcome(ctx, err)
 }
 
-func (b *Bus) sendCommand(ctx context.Context, body []byte) (connector.Result, error) {
-	control := b.config.ControlTopic
-	topics, err := b.describe(ctx, []string{control})
+func (k *cluster) sendCommand(ctx context.Context, body []byte) (connector.Result, error) {
+	control := k.config.ControlTopic
+	topics, err := k.describe(ctx, []string{control})
 	if err == nil {
 		err = topics[control].err
 	}
 	if err != nil {
-		return connector.Result{}, b.explain(err, control)
+		return connector.Result{}, k.explain(err, control)
 	}
 	// The result cannot stand in the topic before the command does.
-	results := &reading{bus: b, query: connector.Query{Classes: []connector.Class{connector.ClassResult}}}
+	results := &reading{cluster: k, query: connector.Query{Classes: []connector.Class{connector.ClassResult}}}
 	if err := results.begin(ctx); err != nil {
 		return connector.Result{}, err
 	}
 	for _, c := range results.cursors {
 		c.next = c.end
 	}
-	id, err := b.produceCommand(ctx, topics[control], body)
+	id, err := k.produceCommand(ctx, topics[control], body)
 	if err != nil {
 		return connector.Result{}, fmt.Errorf("publish the command: %w", err)
 	}
@@ -61,40 +60,30 @@ var errFound = errors.New("the result is found")
 
 // produceCommand appends a command once, however often it has to be sent, and
 // returns its id.
-func (b *Bus) produceCommand(ctx context.Context, t topic, body []byte) (string, error) {
-	init, err := b.client.InitProducerID(ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1, TransactionTimeoutMs: -1})
+func (k *cluster) produceCommand(ctx context.Context, t topic, body []byte) (string, error) {
+	init, err := k.client.InitProducerID(ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1, TransactionTimeoutMs: -1})
 	if err != nil {
 		return "", unwrapClient(err)
 	}
 	if init.Error != nil {
 		return "", init.Error
 	}
-	key := connector.CommandKey(body)
-	partition := partitionOf(key, t.partitions)
 	enc := newBatchEncoder(len(body) + 256)
-	enc.add(record{key: key, value: body}, defaultMaxBytes)
+	enc.add(record{value: body}, defaultMaxBytes)
 	raw := enc.finish(time.Now(), int64(init.Producer.ProducerID), int16(init.Producer.ProducerEpoch), 0)
 	for pause := newBackOff(backoffMin, backoffMax); ; {
-		offset, err := b.produce(ctx, &partitionState{partitionKey: partitionKey{t.name, partition}}, &batch{raw: raw})
+		offset, err := k.produce(ctx, &partitionState{partitionKey: partitionKey{t.name, 0}}, &batch{raw: raw})
 		code := codeOf(err)
 		switch {
 		case err == nil && offset >= 0:
-			return placeName(t.name, partition, offset), nil
+			return placeName(t.name, 0, offset), nil
 		case err == nil:
 			return "", errors.New("the broker does not say where it put the command; look at the result topic")
 		case code != 0 && !code.Temporary(), refusesUs(err):
-			return "", b.explain(err, t.name)
+			return "", k.explain(err, t.name)
 		}
 		if serr := sleep(ctx, pause.NextBackOff()); serr != nil {
 			return "", fmt.Errorf("%w: %w", serr, err)
 		}
 	}
-}
-
-// readAll copies what a record holds; nil is empty.
-func readAll(p protocol.Bytes) ([]byte, error) {
-	if p == nil {
-		return nil, nil
-	}
-	return protocol.ReadAll(p)
 }

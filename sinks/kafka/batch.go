@@ -21,6 +21,12 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Binding is CloudEvents on Kafka (Kafka binding 1.0.2, section 3.2.3).
+var Binding = connector.Binding{
+	Prefix: "ce_", ContentType: "content-type", DataContentType: "content-type",
+	StructuredType: "application/cloudevents+json; charset=UTF-8",
+}
+
 // A record is one event in Kafka's form. Its time is that of publishing, never
 // that of the event: a broker deletes a segment by its records' times, and a
 // message that waited for weeks would be gone at the next cleaning.

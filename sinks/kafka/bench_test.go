@@ -100,28 +100,28 @@ type benchTransactor struct {
 func newBenchTransactor(b *testing.B, bus *Bus) *benchTransactor {
 	b.Helper()
 	res, err := bus.client.InitProducerID(b.Context(), &kafkago.InitProducerIDRequest{
-		TransactionalID: bus.txnID(), ProducerID: -1, ProducerEpoch: -1, TransactionTimeoutMs: 60_000,
+		TransactionalID: bus.all()[0].txnID, ProducerID: -1, ProducerEpoch: -1, TransactionTimeoutMs: 60_000,
 	})
 	if err != nil || res.Error != nil {
 		b.Fatal(err, res)
 	}
-	bus.id, bus.epoch = int64(res.Producer.ProducerID), int16(res.Producer.ProducerEpoch)
+	bus.all()[0].id, bus.all()[0].epoch = int64(res.Producer.ProducerID), int16(res.Producer.ProducerEpoch)
 	return &benchTransactor{bus: bus}
 }
 
 func (x *benchTransactor) publish(b *testing.B, events []connector.Event, watermark int64) {
 	b.Helper()
 	bus, ctx := x.bus, b.Context()
-	id, epoch := int(bus.id), int(bus.epoch)
+	id, epoch := int(bus.all()[0].id), int(bus.all()[0].epoch)
 	must := func(f func(context.Context) error) {
 		b.Helper()
-		if err := bus.coordinate(ctx, "transaction", f); err != nil {
+		if err := bus.coordinate(ctx, "transaction", "", f); err != nil {
 			b.Fatal(err)
 		}
 	}
 	must(func(ctx context.Context) error {
 		res, err := bus.client.AddPartitionsToTxn(ctx, &kafkago.AddPartitionsToTxnRequest{
-			TransactionalID: bus.txnID(), ProducerID: id, ProducerEpoch: epoch,
+			TransactionalID: bus.all()[0].txnID, ProducerID: id, ProducerEpoch: epoch,
 			Topics: map[string][]kafkago.AddPartitionToTxn{bus.config.Topic: {{}}},
 		})
 		if err != nil {
@@ -131,20 +131,20 @@ func (x *benchTransactor) publish(b *testing.B, events []connector.Event, waterm
 	})
 	enc := newBatchEncoder(512 * len(events))
 	for _, e := range events {
-		headers, body, err := e.Encode(connector.ModeStructured, connector.BindingKafka)
+		headers, body, err := e.Encode(connector.ModeStructured, Binding)
 		if err != nil {
 			b.Fatal(err)
 		}
 		enc.add(record{key: e.Key, headers: headers, value: body}, defaultMaxBytes)
 	}
-	raw := enc.finish(time.Now(), bus.id, bus.epoch, x.sequence)
+	raw := enc.finish(time.Now(), bus.all()[0].id, bus.all()[0].epoch, x.sequence)
 	binary.BigEndian.PutUint16(raw[batchAttrsAt:], 1<<4) // transactional
 	binary.BigEndian.PutUint32(raw[batchCRCAt:], crc32.Checksum(raw[batchAttrsAt:], castagnoli))
 	x.sequence = nextSequence(x.sequence, len(events))
 	size := binary.BigEndian.AppendUint32(nil, uint32(len(raw)))
 	must(func(ctx context.Context) error {
 		res, err := bus.client.RawProduce(ctx, &kafkago.RawProduceRequest{
-			Topic: bus.config.Topic, RequiredAcks: kafkago.RequireAll, TransactionalID: bus.txnID(),
+			Topic: bus.config.Topic, RequiredAcks: kafkago.RequireAll, TransactionalID: bus.all()[0].txnID,
 			RawRecords: protocol.RawRecordSet{Reader: io.MultiReader(bytes.NewReader(size), bytes.NewReader(raw))},
 		})
 		if err != nil {
@@ -154,7 +154,7 @@ func (x *benchTransactor) publish(b *testing.B, events []connector.Event, waterm
 	})
 	must(func(ctx context.Context) error {
 		res, err := bus.client.AddOffsetsToTxn(ctx, &kafkago.AddOffsetsToTxnRequest{
-			TransactionalID: bus.txnID(), ProducerID: id, ProducerEpoch: epoch, GroupID: bus.config.Group,
+			TransactionalID: bus.all()[0].txnID, ProducerID: id, ProducerEpoch: epoch, GroupID: bus.config.Group,
 		})
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func (x *benchTransactor) publish(b *testing.B, events []connector.Event, waterm
 	})
 	must(func(ctx context.Context) error {
 		res, err := bus.client.TxnOffsetCommit(ctx, &kafkago.TxnOffsetCommitRequest{
-			TransactionalID: bus.txnID(), ProducerID: id, ProducerEpoch: epoch, GroupID: bus.config.Group, GenerationID: -1,
+			TransactionalID: bus.all()[0].txnID, ProducerID: id, ProducerEpoch: epoch, GroupID: bus.config.Group, GenerationID: -1,
 			Topics: map[string][]kafkago.TxnOffsetCommit{bus.config.Topic: {{Offset: watermark}}},
 		})
 		if err != nil {
@@ -173,7 +173,7 @@ func (x *benchTransactor) publish(b *testing.B, events []connector.Event, waterm
 	})
 	must(func(ctx context.Context) error {
 		res, err := bus.client.EndTxn(ctx, &kafkago.EndTxnRequest{
-			TransactionalID: bus.txnID(), ProducerID: id, ProducerEpoch: epoch, Committed: true,
+			TransactionalID: bus.all()[0].txnID, ProducerID: id, ProducerEpoch: epoch, Committed: true,
 		})
 		if err != nil {
 			return err
@@ -186,7 +186,7 @@ func plainProduce(b *testing.B, bus *Bus, events []connector.Event) {
 	b.Helper()
 	records := make([]kafkago.Record, len(events))
 	for i, e := range events {
-		headers, body, err := e.Encode(connector.ModeStructured, connector.BindingKafka)
+		headers, body, err := e.Encode(connector.ModeStructured, Binding)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	kafka "github.com/segmentio/kafka-go"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 )
@@ -56,28 +55,16 @@ type Options struct {
 // A Bus publishes to and takes commands from a Kafka cluster. Its methods are
 // safe for concurrent use.
 type Bus struct {
-	config Config
-	opts   Options
-	log    *slog.Logger
+	*cluster
+	opts Options
 
-	wire   *wire
-	client *kafka.Client
+	stop context.CancelFunc // ends the keeper
+	wg   sync.WaitGroup     // for the keeper
 
-	reaching *connector.Activity // the cluster and its topics; nil like the others without a Health
-	claiming *connector.Activity // the fence
-	serving  *connector.Activity // the control topic as a whole
+	lost atomic.Bool // another connector took over
 
-	stop      context.CancelFunc // ends the keeper
-	wg        sync.WaitGroup     // for the keeper
-	suspicion chan struct{}      // wakes it: the cluster may be out of reach
-
-	turn chan struct{} // held by whoever uses the producer
-	producer
-	lost     atomic.Bool // another connector took over
-	remember int         // events per window
-
-	topicsMu sync.Mutex
-	topics   map[string]topic
+	mu        sync.Mutex
+	producers []*producer // the first one is that of the device's messages
 }
 
 var (
@@ -105,16 +92,11 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d, err := newDialer(c, o.Name)
+	k, err := newCluster(c, o)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bus{config: c, opts: o, log: o.Logger, turn: make(chan struct{}, 1), suspicion: make(chan struct{}, 1), remember: windowSize}
-	b.wire = newWire(d, c.brokers(), b.topicNames())
-	b.client = &kafka.Client{
-		Addr:      kafka.TCP(c.brokers()...), // unused: the wire knows its brokers
-		Transport: b.wire, Timeout: requestTimeout,
-	}
+	b := &Bus{cluster: k, opts: o}
 	if o.ReadOnly {
 		return b, nil
 	}
@@ -124,8 +106,7 @@ func Open(ctx context.Context, c Config, o Options) (*Bus, error) {
 	if exposure := c.exposure(); exposure != "" {
 		b.log.Warn("credentials sent unencrypted", "detail", exposure)
 	}
-	b.reaching, b.claiming = o.Health.Activity(connector.PartBus), o.Health.Activity(connector.PartBus)
-	b.serving = o.Health.Activity(connector.PartCommands)
+	b.reaching = o.Health.Activity(connector.PartBus)
 	if err := b.openReachable(ctx); err != nil {
 		b.endActivities()
 		b.wire.close()
@@ -155,32 +136,20 @@ func (b *Bus) openReachable(ctx context.Context) error {
 func (b *Bus) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := b.prepareTopics(ctx); err != nil {
+	if err := b.prepareTopics(ctx, b.config.Topic); err != nil {
 		return err
 	}
-	if err := b.takeOver(ctx); err != nil {
+	if err := b.producer(b.config.Topic, b.opts.Source).takeOver(ctx); err != nil {
 		return err
 	}
 	b.reaching.OK()
 	return nil
 }
 
-// report tells the connector's health about an attempt and when the next will be
-// made. An error after ctx has ended is not reported.
-func (b *Bus) report(ctx context.Context, a *connector.Activity, err error, next time.Duration) {
-	switch {
-	case err == nil:
-		a.OK()
-	case errors.Is(err, connector.ErrFenced):
-		a.Failed(failure(err), time.Time{})
-	case ctx.Err() == nil:
-		a.Failed(failure(err), time.Now().Add(next))
-	}
-}
-
 func (b *Bus) endActivities() {
-	for _, a := range []*connector.Activity{b.reaching, b.claiming, b.serving} {
-		a.End()
+	b.reaching.End()
+	for _, pr := range b.all() {
+		pr.claiming.End()
 	}
 }
 
@@ -192,11 +161,13 @@ func (b *Bus) Close(ctx context.Context) error {
 		b.stop()
 	}
 	var err error
-	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
-	case <-ctx.Done():
-		err = fmt.Errorf("close: %w", ctx.Err())
+	for _, pr := range slices.Backward(b.all()) { // that of the messages last: the others use it in their turn
+		select {
+		case pr.turn <- struct{}{}:
+			defer func() { <-pr.turn }()
+		case <-ctx.Done():
+			err = fmt.Errorf("close: %w", ctx.Err())
+		}
 	}
 	b.wire.close()
 	b.wg.Wait()
@@ -204,30 +175,77 @@ func (b *Bus) Close(ctx context.Context) error {
 	return err
 }
 
-func (b *Bus) topicNames() []string {
-	return []string{b.config.Topic, b.config.ControlTopic, b.config.ResultTopic, b.config.DeadletterTopic}
+func (b *Bus) all() []*producer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.producers)
 }
 
-func (b *Bus) setTopics(topics map[string]topic) {
-	b.topicsMu.Lock()
-	defer b.topicsMu.Unlock()
-	b.topics = topics
-}
-
-func (b *Bus) topic(name string) topic {
-	b.topicsMu.Lock()
-	defer b.topicsMu.Unlock()
-	return b.topics[name]
-}
-
-// topicFor is the topic of a class of events.
-func (b *Bus) topicFor(c connector.Class) string {
-	switch c {
-	case connector.ClassResult:
-		return b.config.ResultTopic
-	case connector.ClassDeadLetter:
-		return b.config.DeadletterTopic
-	default:
-		return b.config.Topic
+// producer returns the producer for a topic and a source: that of the device, or of
+// one that it has become under new credentials.
+func (b *Bus) producer(topic, source string) *producer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var first *producer
+	for _, pr := range b.producers {
+		switch {
+		case pr.source != source:
+		case pr.to == topic:
+			return pr
+		case pr.to == b.config.Topic:
+			first = pr
+		}
 	}
+	add := func(topic string, first *producer) *producer {
+		pr := &producer{
+			cluster: b.cluster, to: topic, source: source, first: first,
+			mode: b.opts.Mode, onDuplicate: b.opts.OnDuplicate, remember: windowSize,
+			claiming: b.opts.Health.Activity(connector.PartBus), lost: &b.lost, turn: make(chan struct{}, 1),
+		}
+		b.producers = append(b.producers, pr)
+		return pr
+	}
+	if topic != b.config.Topic && first == nil {
+		first = add(b.config.Topic, nil)
+	}
+	return add(topic, first)
+}
+
+// each calls f for the events of one producer after the other, as long as f says that
+// all of them went well.
+func (b *Bus) each(ctx context.Context, events []connector.Event, f func(*producer, []connector.Event) (int, error)) (done int, err error) {
+	if b.opts.ReadOnly {
+		return 0, errReadOnly
+	}
+	for done < len(events) {
+		topic, source := b.topicFor(events[done].Class), events[done].Source
+		n := done + 1
+		for n < len(events) && b.topicFor(events[n].Class) == topic && events[n].Source == source {
+			n++
+		}
+		pr, run := b.producer(topic, source), events[done:n]
+		m, err := pr.inTurn(ctx, func() (int, error) { return f(pr, run) })
+		done += m
+		if err != nil || m < len(run) {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// Publish implements [connector.Sink]. Each event goes to the partition its key
+// maps to, in batches as large as the topic allows; a batch is appended as a
+// whole or not at all.
+//
+// A repeat of an event is recognised as long as the topic's retention keeps the
+// event, except where the topic holds some five million records after it, ours
+// or foreign: so far back nothing is looked for, and the log says so once.
+func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error) {
+	return b.each(ctx, events, func(pr *producer, run []connector.Event) (int, error) { return pr.publish(ctx, run) })
+}
+
+// Holds implements [connector.Verifier]. It reads the records where they were
+// written, or, where that is not known, searches the tail of the partition.
+func (b *Bus) Holds(ctx context.Context, events []connector.Event) (int, error) {
+	return b.each(ctx, events, func(pr *producer, run []connector.Event) (int, error) { return pr.holds(ctx, run) })
 }

@@ -9,6 +9,7 @@ import (
 
 	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 )
@@ -30,6 +31,7 @@ func (b *Bus) Checks(ctx context.Context) []connector.Check {
 		return []connector.Check{brokers}
 	}
 	brokers.Detail = b.clusterDetail()
+	brokers.Err = b.reachBrokers(ctx)
 	if exposure := b.config.exposure(); exposure != "" {
 		brokers.Detail += "; " + exposure
 	}
@@ -44,51 +46,70 @@ func (b *Bus) Checks(ctx context.Context) []connector.Check {
 	return checks
 }
 
-func (b *Bus) clusterDetail() string {
-	b.wire.mu.Lock()
-	defer b.wire.mu.Unlock()
+func (k *cluster) clusterDetail() string {
+	k.wire.mu.Lock()
+	defer k.wire.mu.Unlock()
 	var addrs []string
-	for _, id := range b.wire.layout.BrokerIDs() {
-		br := b.wire.layout.Brokers[id]
+	for _, id := range k.wire.layout.BrokerIDs() {
+		br := k.wire.layout.Brokers[id]
 		addrs = append(addrs, brokerAddr(br.Host, br.Port))
 	}
-	return fmt.Sprintf("cluster %s, brokers %s", b.wire.layout.ClusterID, strings.Join(addrs, ", "))
+	return fmt.Sprintf("cluster %s, brokers %s", k.wire.layout.ClusterID, strings.Join(addrs, ", "))
 }
 
-func (b *Bus) checkTopic(ctx context.Context, t topic, name string) connector.Check {
+// reachBrokers connects to every broker, under the address that it advertises.
+func (k *cluster) reachBrokers(ctx context.Context) error {
+	layout, err := k.wire.cluster(ctx)
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	for _, id := range layout.BrokerIDs() {
+		addr := brokerAddr(layout.Brokers[id].Host, layout.Brokers[id].Port)
+		g.Go(func() error {
+			l, err := k.wire.take(ctx, addr)
+			if err == nil {
+				k.wire.park(l)
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (k *cluster) checkTopic(ctx context.Context, t topic, name string) connector.Check {
 	c := connector.Check{Name: "kafka topic " + name}
 	switch {
 	case errors.Is(t.err, kafka.UnknownTopicOrPartition):
-		if !b.config.CreateTopics {
-			c.Err = b.explain(t.err, name)
+		if !k.config.CreateTopics {
+			c.Err = k.explain(t.err, name)
 			return c
 		}
-		res, err := b.client.CreateTopics(ctx, createRequest([]string{name}, true))
+		res, err := k.client.CreateTopics(ctx, k.createRequest([]string{name}, true))
 		if err == nil {
 			err = res.Errors[name]
 		} else {
 			err = unwrapClient(err)
 		}
-		if err != nil {
-			c.Err = fmt.Errorf("does not exist and cannot be created: %w; ask an administrator to run: %s", err, b.createLine(name))
+		if c.Err = k.createError(err, name); err != nil {
 			return c
 		}
 		c.Detail = "does not exist, will be created"
 	case t.err != nil:
-		c.Err = b.explain(t.err, name)
-	case !t.may(opWrite) && name != b.config.ControlTopic:
-		c.Err = fmt.Errorf("no permission to write; allow it: %s", b.aclLine("--operation Write --topic "+name))
+		c.Err = k.explain(t.err, name)
+	case !t.may(opWrite) && name != k.config.ControlTopic:
+		c.Err = fmt.Errorf("no permission to write; allow it: %s", k.aclLine("--operation Write --topic "+name))
 	case !t.may(opRead):
-		c.Err = fmt.Errorf("no permission to read; allow it: %s", b.aclLine("--operation Read --topic "+name))
+		c.Err = fmt.Errorf("no permission to read; allow it: %s", k.aclLine("--operation Read --topic "+name))
 	default:
 		c.Detail = fmt.Sprintf("%d partition(s), %d replica(s)", t.partitions, t.replicas)
 	}
 	return c
 }
 
-func (b *Bus) checkGroup(ctx context.Context) connector.Check {
-	c := connector.Check{Name: "kafka group " + b.config.Group}
-	at, err := b.committed(ctx, 0)
+func (k *cluster) checkGroup(ctx context.Context) connector.Check {
+	c := connector.Check{Name: "kafka group " + k.config.Group}
+	at, err := k.committed(ctx, 0)
 	switch {
 	case err != nil:
 		c.Err = err
@@ -103,28 +124,28 @@ func (b *Bus) checkGroup(ctx context.Context) connector.Check {
 // checkProducer asks for the coordinator of the device's transactional id, for
 // which the cluster wants the same permission as for looking at it. More cannot
 // be tried without fencing a running connector.
-func (b *Bus) checkProducer(ctx context.Context) connector.Check {
+func (k *cluster) checkProducer(ctx context.Context) connector.Check {
 	c := connector.Check{Name: "kafka exactly-once"}
-	if !b.wire.supports(protocol.AddPartitionsToTxn) || !b.wire.supports(protocol.EndTxn) {
+	if !k.wire.supports(protocol.AddPartitionsToTxn) || !k.wire.supports(protocol.EndTxn) {
 		c.Detail = "the cluster has no transactions: run one connector per device only"
 		return c
 	}
 	// A first one may have to wait until the cluster has made its own topics.
-	err := b.coordinate(ctx, "find the coordinator", func(ctx context.Context) error {
-		_, err := b.wire.findCoordinator(ctx, coordinatorKey{b.txnID(), txnCoordinator})
-		return err
-	})
-	if err != nil {
-		c.Err = err
-		return c
+	for _, id := range k.txnIDs(k.source, k.config.Topic) {
+		c.Err = k.coordinate(ctx, "find the coordinator", k.config.Topic, func(ctx context.Context) error {
+			_, err := k.wire.findCoordinator(ctx, coordinatorKey{id, txnCoordinator})
+			return err
+		})
+		if c.Detail = "transactional id " + id; c.Err == nil {
+			break
+		}
 	}
-	c.Detail = "transactional id " + b.txnID()
 	return c
 }
 
-func (b *Bus) checkDurability(ctx context.Context) connector.Check {
+func (k *cluster) checkDurability(ctx context.Context) connector.Check {
 	c := connector.Check{Name: "kafka durability"}
-	d, err := b.Durability(ctx)
+	d, err := k.durability(ctx)
 	switch {
 	case err != nil:
 		c.Err = err

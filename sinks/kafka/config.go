@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -30,16 +31,24 @@ type Config struct {
 	CertFile string `split_words:"true" desc:"PEM file of the client certificate"`
 	KeyFile  string `split_words:"true" desc:"PEM file of the client certificate's key"`
 
+	AddressMap []string `split_words:"true" desc:"where brokers are reached that advertise another address, as advertised=reached pairs, such as kafka-0.kafka:9092=127.0.0.1:19092; certificates are still checked for the advertised name"`
+
 	SASLMechanism string           `split_words:"true" desc:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"`
 	Username      string           `desc:"SASL user"`
 	Password      connector.Secret `desc:"SASL password"`
+	PasswordFile  string           `split_words:"true" desc:"file to read KAFKA_PASSWORD from, again for each connection"`
 
-	OauthTokenFile    string           `split_words:"true" desc:"OAUTHBEARER: file with the token, read again for each connection"`
-	OauthTokenURL     string           `split_words:"true" desc:"OAUTHBEARER: token endpoint for client credentials"`
-	OauthClientID     string           `split_words:"true" desc:"OAUTHBEARER: client id"`
-	OauthClientSecret connector.Secret `split_words:"true" desc:"OAUTHBEARER: client secret"`
-	OauthScope        string           `split_words:"true" desc:"OAUTHBEARER: scope to ask for"`
+	OauthTokenFile        string           `split_words:"true" desc:"OAUTHBEARER: file with the token, read again for each connection"`
+	OauthTokenURL         string           `split_words:"true" desc:"OAUTHBEARER: token endpoint for client credentials"`
+	OauthClientID         string           `split_words:"true" desc:"OAUTHBEARER: client id"`
+	OauthClientSecret     connector.Secret `split_words:"true" desc:"OAUTHBEARER: client secret"`
+	OauthClientSecretFile string           `split_words:"true" desc:"OAUTHBEARER: file to read KAFKA_OAUTH_CLIENT_SECRET from, again for each token"`
+	OauthScope            string           `split_words:"true" desc:"OAUTHBEARER: scope to ask for"`
+	OauthAudience         string           `split_words:"true" desc:"OAUTHBEARER: audience to ask for"`
+	OauthExtensions       []string         `split_words:"true" desc:"OAUTHBEARER: SASL extensions as name=value pairs, such as logicalCluster=lkc-1,identityPoolId=pool-2 for Confluent Cloud"`
 }
+
+const defaultTopic = "pushover.messages"
 
 // The SASL mechanisms this package speaks.
 const (
@@ -52,8 +61,11 @@ const (
 // topicName is what Kafka accepts as a topic's name, which is at most 249 long.
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
+// oauthExtension is a key/value pair of a client's first message (RFC 7628, 3.1).
+var oauthExtension = regexp.MustCompile(`^[A-Za-z]+=[\x20-\x7e\t\r\n]+$`)
+
 // Validate reports everything that is wrong with c, under the names of the
-// variables. It does no I/O.
+// variables. It opens the files of secrets, and nothing else.
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(name, format string, args ...any) {
@@ -65,13 +77,18 @@ func (c Config) Validate() error {
 		bad("BROKERS", "at least one host:port is needed")
 	}
 	for _, b := range brokers {
-		host, port, err := net.SplitHostPort(b)
-		if n, perr := strconv.Atoi(port); err != nil || host == "" || perr != nil || n < 1 || n > 65535 {
+		if !hostPort(b) {
 			bad("BROKERS", "%q is not host:port", b)
 		}
 	}
 
 	seen := map[string]string{}
+	for _, pair := range c.AddressMap {
+		if from, to, ok := strings.Cut(pair, "="); !ok || !hostPort(from) || !hostPort(to) {
+			bad("ADDRESS_MAP", "%q is not advertised=reached, two host:port pairs", pair)
+		}
+	}
+
 	for _, t := range []struct{ variable, topic string }{
 		{"TOPIC", c.Topic}, {"CONTROL_TOPIC", c.ControlTopic},
 		{"RESULT_TOPIC", c.ResultTopic}, {"DEADLETTER_TOPIC", c.DeadletterTopic},
@@ -105,11 +122,72 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+func hostPort(addr string) bool {
+	host, port, err := net.SplitHostPort(strings.TrimSpace(addr))
+	n, notNumber := strconv.Atoi(port)
+	return err == nil && host != "" && notNumber == nil && n >= 1 && n <= 65535
+}
+
+// reach is where a broker that advertises addr is connected to.
+func (c Config) reach(addr string) string {
+	for _, pair := range c.AddressMap {
+		if from, to, _ := strings.Cut(pair, "="); strings.TrimSpace(from) == addr {
+			return strings.TrimSpace(to)
+		}
+	}
+	return addr
+}
+
+func (c Config) hasPassword() bool { return c.Password != "" || c.PasswordFile != "" }
+
+// password is that of now: its file may have been replaced.
+func (c Config) password() (string, error) {
+	return secretOf("KAFKA_PASSWORD_FILE", c.Password, c.PasswordFile)
+}
+
+func (c Config) clientSecret() (string, error) {
+	return secretOf("KAFKA_OAUTH_CLIENT_SECRET_FILE", c.OauthClientSecret, c.OauthClientSecretFile)
+}
+
+// secrets are all of now, to tell whether any was replaced.
+func (c Config) secrets() string {
+	password, _ := c.password()
+	secret, _ := c.clientSecret()
+	token, _ := os.ReadFile(c.OauthTokenFile)
+	return password + "\x00" + secret + "\x00" + string(token)
+}
+
+func secretOf(variable string, value connector.Secret, file string) (string, error) {
+	if file == "" {
+		return value.Reveal(), nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", variable, err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
 func (c Config) validateSASL(bad func(name, format string, args ...any)) {
 	oauth := []struct{ variable, value string }{
 		{"OAUTH_TOKEN_FILE", c.OauthTokenFile}, {"OAUTH_TOKEN_URL", c.OauthTokenURL},
 		{"OAUTH_CLIENT_ID", c.OauthClientID}, {"OAUTH_CLIENT_SECRET", c.OauthClientSecret.Reveal()},
-		{"OAUTH_SCOPE", c.OauthScope},
+		{"OAUTH_CLIENT_SECRET_FILE", c.OauthClientSecretFile}, {"OAUTH_SCOPE", c.OauthScope},
+		{"OAUTH_AUDIENCE", c.OauthAudience}, {"OAUTH_EXTENSIONS", strings.Join(c.OauthExtensions, ",")},
+	}
+	for _, f := range []struct {
+		variable, file string
+		value          connector.Secret
+	}{{"PASSWORD", c.PasswordFile, c.Password}, {"OAUTH_CLIENT_SECRET", c.OauthClientSecretFile, c.OauthClientSecret}} {
+		if f.file == "" {
+			continue
+		}
+		if f.value != "" {
+			bad(f.variable, "and KAFKA_%s_FILE are both set; keep one", f.variable)
+		}
+		if _, err := os.ReadFile(f.file); err != nil {
+			bad(f.variable+"_FILE", "%w; give a file that this user may read", err)
+		}
 	}
 	if c.SASLMechanism != mechanismOAuth {
 		for _, o := range oauth {
@@ -120,14 +198,14 @@ func (c Config) validateSASL(bad func(name, format string, args ...any)) {
 	}
 	switch c.SASLMechanism {
 	case "":
-		if c.Username != "" || c.Password != "" {
+		if c.Username != "" || c.hasPassword() {
 			bad("SASL_MECHANISM", "is needed with KAFKA_USERNAME and KAFKA_PASSWORD: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
 		}
 	case mechanismPlain, mechanismSHA256, mechanismSHA512:
 		if c.Username == "" {
 			bad("USERNAME", "is needed for %s", c.SASLMechanism)
 		}
-		if c.Password == "" {
+		if !c.hasPassword() {
 			bad("PASSWORD", "is needed for %s", c.SASLMechanism)
 		}
 	case mechanismOAuth:
@@ -138,6 +216,11 @@ func (c Config) validateSASL(bad func(name, format string, args ...any)) {
 }
 
 func (c Config) validateOAuth(bad func(name, format string, args ...any)) {
+	for _, pair := range c.OauthExtensions {
+		if !oauthExtension.MatchString(strings.TrimSpace(pair)) {
+			bad("OAUTH_EXTENSIONS", "%q is not name=value, with a name of letters", pair)
+		}
+	}
 	switch {
 	case c.OauthTokenFile != "" && c.OauthTokenURL != "":
 		bad("OAUTH_TOKEN_FILE", "and KAFKA_OAUTH_TOKEN_URL cannot both be set")
@@ -150,7 +233,7 @@ func (c Config) validateOAuth(bad func(name, format string, args ...any)) {
 		} else if u.Scheme == "http" && !loopback(u.Hostname()) {
 			bad("OAUTH_TOKEN_URL", "must be https: the client secret is sent there")
 		}
-		if c.OauthClientID == "" || c.OauthClientSecret == "" {
+		if c.OauthClientID == "" || c.OauthClientSecret == "" && c.OauthClientSecretFile == "" {
 			bad("OAUTH_CLIENT_ID", "and KAFKA_OAUTH_CLIENT_SECRET are needed with KAFKA_OAUTH_TOKEN_URL")
 		}
 	}

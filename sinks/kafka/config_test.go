@@ -20,7 +20,9 @@ var variables = map[string]string{
 	"KAFKA_TLS": "true", "KAFKA_CA_FILE": "ca", "KAFKA_CERT_FILE": "cert", "KAFKA_KEY_FILE": "key",
 	"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_USERNAME": "u", "KAFKA_PASSWORD": "p",
 	"KAFKA_OAUTH_TOKEN_FILE": "tf", "KAFKA_OAUTH_TOKEN_URL": "tu", "KAFKA_OAUTH_CLIENT_ID": "ci",
-	"KAFKA_OAUTH_CLIENT_SECRET": "cs", "KAFKA_OAUTH_SCOPE": "s",
+	"KAFKA_OAUTH_CLIENT_SECRET": "cs", "KAFKA_OAUTH_CLIENT_SECRET_FILE": "sf", "KAFKA_OAUTH_SCOPE": "s",
+	"KAFKA_OAUTH_AUDIENCE": "a", "KAFKA_OAUTH_EXTENSIONS": "x=1,y=2", "KAFKA_PASSWORD_FILE": "pf",
+	"KAFKA_ADDRESS_MAP": "a:1=b:2",
 }
 
 func TestConfigIsReadFromTheDocumentedVariables(t *testing.T) {
@@ -34,7 +36,8 @@ func TestConfigIsReadFromTheDocumentedVariables(t *testing.T) {
 	want := kafka.Config{
 		Brokers: []string{"a:1", " b:2 "}, Topic: "t", ControlTopic: "c", ResultTopic: "r", DeadletterTopic: "d", Group: "g",
 		TLS: true, CAFile: "ca", CertFile: "cert", KeyFile: "key", SASLMechanism: "PLAIN", Username: "u", Password: "p",
-		OauthTokenFile: "tf", OauthTokenURL: "tu", OauthClientID: "ci", OauthClientSecret: "cs", OauthScope: "s",
+		OauthTokenFile: "tf", OauthTokenURL: "tu", OauthClientID: "ci", OauthClientSecret: "cs", OauthClientSecretFile: "sf", OauthScope: "s",
+		OauthAudience: "a", OauthExtensions: []string{"x=1", "y=2"}, PasswordFile: "pf", AddressMap: []string{"a:1=b:2"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

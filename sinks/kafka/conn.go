@@ -29,6 +29,7 @@ type link struct {
 	pc   *protocol.Conn
 	apis map[protocol.ApiKey]bool // what the broker offers
 
+	until     time.Time    // the broker wants to be shown credentials again by then; zero means never
 	anonymous bool         // without SASL
 	proved    *atomic.Bool // set at the first answer of any broker
 
@@ -130,6 +131,9 @@ func (l *link) authenticate(ctx context.Context, mechanism sasl.Mechanism) error
 				return fmt.Errorf("authenticate: %w", e)
 			}
 			return &authError{fmt.Errorf("%s: %s: %w", mechanism.Name(), res.ErrorMessage, kafka.Error(res.ErrorCode))}
+		}
+		if life := time.Duration(res.SessionLifetimeMs) * time.Millisecond; life > 0 {
+			l.until = time.Now().Add(life * 4 / 5) // KIP-368; a new connection does it
 		}
 		if done, out, err = session.Next(ctx, res.AuthBytes); err != nil {
 			return &authError{fmt.Errorf("%s: %w", mechanism.Name(), err)}

@@ -65,7 +65,7 @@ func harness(t *testing.T, brokers []string, mode connector.Mode) sinktest.Harne
 	b := open(t, c, o)
 	s := &spaced{bus: b}
 	return sinktest.Harness{
-		Sink: s, Mode: mode, Binding: connector.BindingKafka, MaxBytes: 1_100_000,
+		Sink: s, Mode: mode, Binding: kafka.Binding, MaxBytes: 1_100_000,
 		WantKey: func(e connector.Event) string { return e.Key },
 		ReadAll: func(t *testing.T) []sinktest.Stored { return readStored(t, brokers, c) },
 		Reopen: func(t *testing.T) connector.Sink {

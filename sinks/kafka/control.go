@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	// maxInHand bounds the commands of one partition that are being carried out
-	// or wait to be carried out again. While there are as many, later ones stay
-	// in the topic.
-	maxInHand = 256
+	// maxInHand bounds the commands of one partition from the first that is not
+	// settled on: those that are being carried out, or wait to be carried out again,
+	// or were settled out of turn. While there are as many, later ones stay in the
+	// topic. It is half of tailOwn, the results that are read back at a start.
+	maxInHand = 500
 
 	controlWait  = 5 * time.Second // of one fetch; a new command ends it at once
 	controlGrace = 4 * time.Second // for the answer after it
@@ -40,69 +41,93 @@ const (
 // once it and all before it in the partition are settled, so a crash repeats
 // commands, but loses none.
 //
-// Commands with the same [connector.CommandKey] are handed over one after the
-// other, others side by side, 256 per partition at most. Whatever fails between
-// us and the cluster is retried, a missing topic included, and reported to
-// [Options].Health.
+// Commands are handed over side by side, in no order, some hundred per partition at
+// most. Whatever fails between us and the cluster is retried, a missing topic
+// included, and reported to [Options].Health.
 //
 // A control topic that is deleted and recreated is read from its first command
 // on. Commands of transactions that were aborted are passed over, and those of
 // a transaction that is open are waited for, as are all that follow them.
 //
-// No group is joined: the connector is the only consumer. If several connectors
-// share a control topic, each needs a group of its own. One that was fenced off
-// commits nothing any more.
+// No group is joined. Of several connectors with one group, one carries commands out
+// and the others stand by. One that was fenced off commits nothing any more.
 func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) error {
+	b.commands(h).serve(ctx)
+	return nil
+}
+
+func (b *Bus) commands(h connector.CommandHandler) *commandServer {
+	return &commandServer{cluster: b.cluster, health: b.opts.Health, fenced: b.lost.Load, handler: h}
+}
+
+// A commandServer serves the control topic.
+type commandServer struct {
+	*cluster
+	health  *connector.Health
+	fenced  func() bool // another connector has taken the device over
+	handler connector.CommandHandler
+}
+
+func (c *commandServer) serve(ctx context.Context) {
+	looking := c.health.Activity(connector.PartCommands) // at the topic
+	defer looking.End()
+	for c.awaitTurn(ctx, looking) {
+		serving, lost := context.WithCancel(ctx)
+		var keeping sync.WaitGroup
+		keeping.Go(func() { c.keepTurn(serving, lost) })
+		c.servePartitions(serving, looking)
+		lost()
+		keeping.Wait()
+		c.leaveTurn(ctx)
+	}
+}
+
+// servePartitions serves all partitions of the topic until ctx ends.
+func (c *commandServer) servePartitions(ctx context.Context, looking *connector.Activity) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	serving := 0
+	name, serving := c.config.ControlTopic, 0
 	for pause := newBackOff(backoffMin, backoffMax); ctx.Err() == nil; {
-		topics, err := b.describe(ctx, []string{b.config.ControlTopic})
+		topics, err := c.describe(ctx, []string{name})
 		if err == nil {
-			err = topics[b.config.ControlTopic].err
+			err = topics[name].err
 		}
 		if err != nil {
-			b.wire.forget()
+			c.wire.forget()
 			wait := pause.NextBackOff()
-			b.failed(ctx, b.serving, b.explain(err, b.config.ControlTopic), wait)
+			c.failed(ctx, looking, c.explain(err, name), wait)
 			_ = sleep(ctx, wait)
 			continue
 		}
-		b.serving.OK()
+		looking.OK()
 		pause.Reset()
-		if serving < topics[b.config.ControlTopic].partitions {
-			b.wire.forget() // the layout may be older than the topic
+		if serving < topics[name].partitions {
+			c.wire.forget() // the layout may be older than the topic
 		}
-		for ; serving < topics[b.config.ControlTopic].partitions; serving++ {
+		for ; serving < topics[name].partitions; serving++ {
 			s := &server{
-				bus: b, handler: h, partition: serving, queues: map[string][]item{},
-				reading: b.opts.Health.Activity(connector.PartCommands), committing: b.opts.Health.Activity(connector.PartCommands),
+				commandServer: c, partition: serving,
+				reading: c.health.Activity(connector.PartCommands), committing: c.health.Activity(connector.PartCommands),
 			}
 			wg.Go(func() { s.run(ctx) })
 		}
 		_ = sleep(ctx, partitionsInterval)
 	}
-	return nil
 }
 
 // A server serves one partition of the control topic.
 type server struct {
-	bus       *Bus
-	handler   connector.CommandHandler
-	partition int
-
+	*commandServer
+	partition           int
 	reading, committing *connector.Activity
-
-	workers sync.WaitGroup
-
-	mu     sync.Mutex
-	queues map[string][]item // by command key; the first is in hand
+	workers             sync.WaitGroup
 }
 
 type item struct {
 	offset  int64
 	body    []byte
 	time    time.Time
+	arrived time.Time    // when the topic did not have it yet; zero if that is not known
 	settled chan<- int64 // never blocks
 }
 
@@ -116,7 +141,7 @@ func (s *server) run(ctx context.Context) {
 		begun, err := s.begin(ctx, st)
 		switch {
 		case errors.Is(err, protocol.ErrNoPartition) && s.vanished(ctx):
-			s.bus.log.Info("control partition gone", "partition", s.partition)
+			s.log.Info("control partition gone", "partition", s.partition)
 			s.reading.OK()
 			_ = sleep(ctx, partitionsInterval)
 			continue
@@ -132,24 +157,16 @@ func (s *server) run(ctx context.Context) {
 			}
 		}
 		wait := pause.NextBackOff()
-		s.bus.failed(ctx, s.reading, err, wait)
+		s.failed(ctx, s.reading, err, wait)
 		_ = sleep(ctx, wait)
-	}
-}
-
-// failed reports a failure, if it is one, and has the keeper look at the cluster.
-func (b *Bus) failed(ctx context.Context, a *connector.Activity, err error, next time.Duration) {
-	if err != nil && ctx.Err() == nil {
-		b.report(ctx, a, err, next)
-		b.suspect()
 	}
 }
 
 // vanished tells whether the topic has fewer partitions than it had, having been
 // recreated, rather than more than we know of.
 func (s *server) vanished(ctx context.Context) bool {
-	name := s.bus.config.ControlTopic
-	topics, err := s.bus.describe(ctx, []string{name})
+	name := s.config.ControlTopic
+	topics, err := s.describe(ctx, []string{name})
 	return err == nil && topics[name].err == nil && s.partition >= topics[name].partitions
 }
 
@@ -157,11 +174,11 @@ func (s *server) vanished(ctx context.Context) bool {
 // if there is none or the log does not reach there. When that shows the topic to
 // be the one that was served before, that goes on.
 func (s *server) begin(ctx context.Context, before *stretch) (*stretch, error) {
-	first, end, err := s.bus.bounds(ctx, s.bus.config.ControlTopic, s.partition)
+	first, end, err := s.bounds(ctx, s.config.ControlTopic, s.partition)
 	if err != nil {
 		return nil, err
 	}
-	at, err := s.bus.committed(ctx, s.partition)
+	at, err := s.committed(ctx, s.partition)
 	if err != nil {
 		return nil, err
 	}
@@ -175,14 +192,14 @@ func (s *server) begin(ctx context.Context, before *stretch) (*stretch, error) {
 	}
 	switch {
 	case at >= 0 && next != at:
-		s.bus.log.Warn("committed offset out of range, continuing from the first one",
+		s.log.Warn("committed offset out of range, continuing from the first one",
 			"partition", s.partition, "offset", at, "first", first)
 	case before != nil && before.next != next:
-		s.bus.log.Warn("control topic probably recreated, starting from its first offset",
+		s.log.Warn("control topic probably recreated, starting from its first offset",
 			"partition", s.partition, "offset", before.next, "first", next)
 	}
 	return &stretch{
-		ledger: newLedger(next), next: next, committed: at,
+		ledger: newLedger(next), next: next, end: end, committed: at,
 		settled: make(chan int64, maxInHand), slots: make(chan struct{}, maxInHand),
 	}, nil
 }

@@ -4,8 +4,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -142,5 +144,79 @@ func TestCommandsOfAbortedTransactionsArePassedOver(t *testing.T) {
 		if diff := cmp.Diff(w.await(t, 1), []string{receipt(5)}); diff != "" {
 			t.Errorf("commands carried out later (-got +want):\n%s", diff)
 		}
+	})
+}
+
+// Connectors for several devices of an account share the control topic and the group:
+// each command is carried out once, and when the one that does it ends, another goes
+// on.
+func TestConnectorsOfOneGroupShareTheCommands(t *testing.T) {
+	eachBroker(t, func(t *testing.T, brokers []string) {
+		c := configFor(brokers)
+		o := optionsFor(t, c)
+		var lines logLines
+		first := open(t, c, o)
+		o.Source += "-2"
+		o.Logger = lines.logger()
+		second := open(t, c, o)
+		handled := make(chan string, 100)
+		by := func(name string) connector.CommandHandler {
+			return handlerOf(func(cmd connector.Command) { handled <- name + " " + string(cmd.Body) })
+		}
+		stop := serve(t, first, by("first"))
+		sendCommands(t, c, receipt(1))
+		if got := <-handled; got != "first "+receipt(1) {
+			t.Fatalf("got %q, want the first connector to carry the command out", got)
+		}
+		serve(t, second, by("second"))
+		awaitLine(t, &lines, "commands are carried out by another connector, standing by")
+		sendCommands(t, c, receipt(2), receipt(3))
+		for range 2 {
+			if got := <-handled; !strings.HasPrefix(got, "first ") {
+				t.Errorf("got %q, want the first connector to go on", got)
+			}
+		}
+		awaitCommitted(t, c, 3)
+		stop()
+		sendCommands(t, c, receipt(4))
+		if got := <-handled; got != "second "+receipt(4) {
+			t.Errorf("got %q, want the second connector to carry the next one out, and no other", got)
+		}
+	})
+}
+
+func awaitLine(t *testing.T, lines *logLines, message string) {
+	t.Helper()
+	for ctx := waitContext(t); lines.count(message) == 0; {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("no line %q", message)
+		}
+	}
+}
+
+// The group may keep its offset when the topic is recreated, or after an unclean leader
+// election.
+func TestCommittedOffsetBeyondTheLogIsNotWaitedFor(t *testing.T) {
+	eachBroker(t, func(t *testing.T, brokers []string) {
+		c := configFor(brokers)
+		o := optionsFor(t, c)
+		b := open(t, c, o)
+		sendCommands(t, c, receipt(1), receipt(2))
+		cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		var beyond kadm.Offsets
+		beyond.AddOffset(c.ControlTopic, 0, 100, -1)
+		if err := kadm.NewClient(cl).CommitAllOffsets(waitContext(t), c.Group, beyond); err != nil {
+			t.Fatal(err)
+		}
+		w := newWorker(b, o.Source)
+		serve(t, b, w.handle)
+		w.await(t, 2)
+		awaitCommitted(t, c, 2)
 	})
 }

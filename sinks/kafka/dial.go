@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 )
@@ -30,21 +30,21 @@ const (
 // A dialer opens authenticated connections to brokers. It is safe for
 // concurrent use.
 type dialer struct {
-	config    Config
-	mechanism sasl.Mechanism // nil = none
-	clientID  string
-	proved    atomic.Bool // a broker has answered a request, so the configuration is right
+	config   Config
+	bearer   bearer // for OAUTHBEARER
+	clientID string
+	proved   atomic.Bool // a broker has answered a request, so the configuration is right
 
 	mu      sync.Mutex
-	refused error // the last refusal, while it lasts
+	refused error  // the last refusal, while it lasts
+	with    string // the secrets that were refused
 	until   time.Time
 	pause   time.Duration
 }
 
 func newDialer(c Config, clientID string) (*dialer, error) {
-	d := &dialer{config: c, clientID: clientID}
-	var err error
-	if d.mechanism, err = newMechanism(c); err != nil {
+	d := &dialer{config: c, clientID: clientID, bearer: newOAuth(c)}
+	if _, err := d.mechanism(); err != nil {
 		return nil, err
 	}
 	if _, err := d.tlsConfig(); err != nil {
@@ -101,7 +101,7 @@ func (d *dialer) connect(ctx context.Context, addr string) (_ *link, err error) 
 		return nil, err
 	}
 	var nd net.Dialer
-	conn, err := nd.DialContext(ctx, "tcp", addr)
+	conn, err := nd.DialContext(ctx, "tcp", d.config.reach(addr))
 	if err != nil {
 		return nil, err
 	}
@@ -123,14 +123,16 @@ func (d *dialer) connect(ctx context.Context, addr string) (_ *link, err error) 
 		}
 		conn = tc
 	}
-	l := &link{addr: addr, conn: conn, pc: protocol.NewConn(conn, d.clientID), anonymous: d.mechanism == nil, proved: &d.proved}
+	l := &link{addr: addr, conn: conn, pc: protocol.NewConn(conn, d.clientID), anonymous: d.config.SASLMechanism == "", proved: &d.proved}
 	if err := l.greet(d.clientID); err != nil {
 		return nil, d.explainFirst(addr, err, false)
 	}
-	if d.mechanism != nil {
-		if err := l.authenticate(ctx, d.mechanism); err != nil {
-			return nil, err
-		}
+	mechanism, err := d.mechanism()
+	if err == nil && mechanism != nil {
+		err = l.authenticate(ctx, mechanism)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return l, nil
 }
@@ -154,7 +156,12 @@ func (d *dialer) explain(ctx context.Context, addr string, err error) error {
 	}
 	err = fmt.Errorf("broker %s: %w", addr, err)
 	if reason := reasonOf(err); reason == connector.ReasonBusUnreachable || reason == connector.ReasonDNS || reason == connector.ReasonTimeout {
-		return &connector.Failure{Reason: reason, Remedy: "check KAFKA_BROKERS, and that the brokers run", Err: err}
+		f := &connector.Failure{Reason: reason, Remedy: "check KAFKA_BROKERS, and that the brokers run", Err: err}
+		if !slices.Contains(d.config.brokers(), addr) {
+			f.Detail = fmt.Sprintf("the cluster tells clients to connect to %s, which cannot be reached: %v", addr, err)
+			f.Remedy = "see that this broker runs, and correct its advertised.listeners, or set KAFKA_ADDRESS_MAP"
+		}
+		return f
 	}
 	return failure(err)
 }
@@ -209,6 +216,7 @@ func (d *dialer) note(err error) {
 	case errors.As(err, &auth):
 		d.pause = min(max(2*d.pause, refusedPause), refusedPauseMax)
 		d.refused, d.until = err, time.Now().Add(d.pause)
+		d.with = d.config.secrets()
 	}
 }
 
@@ -216,10 +224,10 @@ func (d *dialer) note(err error) {
 func (d *dialer) refusal() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.refused != nil && time.Now().Before(d.until) {
-		return d.refused
+	if d.refused == nil || !time.Now().Before(d.until) || d.config.secrets() != d.with {
+		return nil
 	}
-	return nil
+	return d.refused
 }
 
 // An authError says that the broker, or the token endpoint, refused our

@@ -18,8 +18,9 @@
 // nothing certain (timeout, disconnect, "not enough replicas after append"), the
 // same bytes are sent again, and the broker recognises them.
 //
-// A fence: the producer id belongs to a transactional id named after the device,
-// so that every start gets a new epoch. An empty transaction, rolled back at
+// A fence: the producer id belongs to a transactional id named after the device and
+// the topic, so that every start gets a new epoch. Each topic has a producer of its
+// own, and so has each device, should new credentials make the connector another one. An empty transaction, rolled back at
 // once, writes a marker with that epoch into each partition; from there on the
 // partition refuses older epochs, also what they have still on the wire. The
 // marker takes an offset and is never seen by a consumer.
@@ -55,11 +56,23 @@
 // is neither idempotent nor cancellable, its Reader cannot be shut down at once,
 // and its Transport answers from a cache that cannot be refreshed.
 //
+// Records are decoded here: kafka-go decompresses a batch whole, whatever its size,
+// and takes no notice of the time that a broker gives a record.
+//
+// # Time
+//
+// A command's age counts from when the broker took it in, if the control topic says
+// LogAppendTime, as one created here does. Else it counts from when the command came
+// while the topic was being waited at, and only for commands that were there before by
+// the sender's clock.
+//
 // # Limits
 //
 // Clusters without transactions are used without a fence, and the log says so:
 // there a second connector for the same device can cause duplicates. Adding
 // partitions to the message topic moves the device to another partition, where
-// earlier events are not looked for. Nor are they looked for beyond some five
-// million records from the end of the partition.
+// earlier events are not looked for; a warning says so. Nor are they looked for
+// beyond some five million records, or a quarter of a million events of the device,
+// from the end of the partition. Of connectors that share a control topic and a group one carries its commands out,
+// and another goes on at most fifteen seconds after that one has died.
 package kafka

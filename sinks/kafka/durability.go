@@ -12,34 +12,73 @@ import (
 // Durability grades the message topic by its replication and settings. Settings
 // that cannot be read count as the worst, with a warning.
 func (b *Bus) Durability(ctx context.Context) (connector.Durability, error) {
-	name := b.config.Topic
-	topics, err := b.describe(ctx, []string{name})
+	return b.durability(ctx)
+}
+
+func (k *cluster) durability(ctx context.Context) (connector.Durability, error) {
+	name := k.config.Topic
+	topics, err := k.describe(ctx, k.topicNames())
+	if err != nil {
+		return connector.Durability{}, err
+	}
+	if err := topics[name].err; err != nil {
+		return connector.Durability{}, k.explain(err, name)
+	}
+	configs, err := k.configs(ctx, k.topicNames()...)
 	if err != nil {
 		return connector.Durability{}, err
 	}
 	t := topics[name]
-	if t.err != nil {
-		return connector.Durability{}, b.explain(t.err, name)
-	}
-	configs, err := b.configs(ctx, name)
-	if err != nil {
-		return connector.Durability{}, err
-	}
 	t.config = configs[name]
-	return b.grade(t), nil
+	d := k.grade(t)
+	if before := k.topic(name).partitions; before > 0 && before != t.partitions {
+		d.Warnings = append(d.Warnings, fmt.Sprintf("Topic %s has %d partitions now and had %d: after a restart, events may go to another partition, and what an earlier one holds is not recognised. Restart when the queue is empty.", name, t.partitions, before))
+	}
+	for _, other := range []struct {
+		name, what string
+		keep       time.Duration // at least
+	}{
+		{k.config.ControlTopic, "commands", connector.EmergencyLife},
+		{k.config.ResultTopic, "results", 24 * time.Hour},
+		{k.config.DeadletterTopic, "dead letters", 24 * time.Hour},
+	} {
+		o := topics[other.name]
+		o.config = configs[other.name]
+		warn := func(format string, args ...any) {
+			d.Warnings = append(d.Warnings, fmt.Sprintf("Topic %s, of %s, "+format, append([]any{o.name, other.what}, args...)...))
+		}
+		if o.err != nil && passes(o.err) {
+			warn("has a partition without a leader, so what is for it waits. Check the brokers that keep it.")
+		}
+		if o.compacted() && other.name != k.config.ResultTopic {
+			warn("is compacted: all but the last of each key are lost. Run: %s", k.alterLine(o.name, "cleanup.policy=delete"))
+		}
+		if keep, ok := o.retention(); ok && keep < other.keep {
+			warn("keeps them for only %v: what is not read by then is lost. Run: %s", keep, k.alterLine(o.name, "retention.ms=604800000"))
+		}
+	}
+	return d, nil
+}
+
+func (k *cluster) alterLine(topic, setting string) string {
+	return fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config %s", k.firstBroker(), topic, setting)
+}
+
+// retention is how long the topic keeps records, if there is a limit.
+func (t topic) retention() (time.Duration, bool) {
+	ms, err := strconv.ParseInt(t.config["retention.ms"], 10, 64)
+	return time.Duration(ms) * time.Millisecond, err == nil && ms >= 0
 }
 
 // grade derives the grade. Kafka confirms a write that its replicas have in
 // memory and flushes when the system likes; only a second replica makes a
 // confirmation outlive a machine.
-func (b *Bus) grade(t topic) connector.Durability {
+func (k *cluster) grade(t topic) connector.Durability {
 	d := connector.Durability{Grade: connector.GradeCrash, Facts: []string{fmt.Sprintf("replicas %d", t.replicas)}}
 	warn := func(format string, args ...any) { d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...)) }
-	alter := func(setting string) string {
-		return fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config %s", b.firstBroker(), t.name, setting)
-	}
+	alter := func(setting string) string { return k.alterLine(t.name, setting) }
 	if len(t.config) == 0 {
-		warn("The settings of topic %s cannot be read, so its durability is not known. Allow it: %s", t.name, b.aclLine("--operation DescribeConfigs --topic "+t.name))
+		warn("The settings of topic %s cannot be read, so its durability is not known. Allow it: %s", t.name, k.aclLine("--operation DescribeConfigs --topic "+t.name))
 		return d
 	}
 	minISR, _ := strconv.Atoi(t.config["min.insync.replicas"])
@@ -64,11 +103,10 @@ func (b *Bus) grade(t topic) connector.Durability {
 	}
 	if t.compacted() {
 		d.Grade = connector.GradeNone
-		warn("%v", b.compactedError(t.name))
+		warn("%v", k.compactedError(t.name))
 	}
 
-	if ms, err := strconv.ParseInt(t.config["retention.ms"], 10, 64); err == nil && ms >= 0 {
-		keep := time.Duration(ms) * time.Millisecond
+	if keep, ok := t.retention(); ok {
 		d.Facts = append(d.Facts, "retention "+keep.String())
 		if keep < 24*time.Hour {
 			warn("Topic %s keeps events for only %v, so a consumer that is offline longer misses them. Run: %s", t.name, keep, alter("retention.ms=604800000"))

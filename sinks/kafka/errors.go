@@ -162,7 +162,7 @@ func unwrapClient(err error) error {
 }
 
 // explain adds what can be done to errors that only an administrator can end.
-func (b *Bus) explain(err error, topic string) error {
+func (k *cluster) explain(err error, topic string) error {
 	var known *connector.Failure
 	if errors.As(err, &known) {
 		return err
@@ -174,31 +174,33 @@ func (b *Bus) explain(err error, topic string) error {
 	switch {
 	case code == kafka.TopicAuthorizationFailed:
 		return explained("topic "+topic+": no permission",
-			"allow it: "+b.aclLine("--operation Read --operation Write --operation Describe --topic "+topic))
+			"allow it: "+k.aclLine("--operation Read --operation Write --operation Describe --topic "+topic))
 	case code == kafka.GroupAuthorizationFailed:
-		return explained("group "+b.config.Group+": no permission", "allow it: "+b.aclLine("--operation Read --group "+b.config.Group))
+		return explained("group "+k.config.Group+": no permission", "allow it: "+k.aclLine("--operation Read --group "+k.config.Group))
 	case code == kafka.TransactionalIDAuthorizationFailed:
-		return explained("transactional id "+b.txnID()+": no permission",
-			"allow it: "+b.aclLine("--operation Write --operation Describe --transactional-id "+b.txnID()))
+		return explained("transactional id "+k.txnIDs(k.source, topic)[0]+": no permission",
+			"allow it: "+k.aclLine("--operation Write --operation Describe --resource-pattern-type prefixed --transactional-id "+txnPrefix))
+	case code == kafka.LeaderNotAvailable, errors.Is(err, protocol.ErrNoLeader):
+		return explained("topic "+topic+" has a partition without a leader", "check the brokers that keep it")
 	case code == kafka.InvalidTimestamp:
 		return explained(fmt.Sprintf("topic %s: the broker refuses the time of publishing, %s", topic, time.Now().UTC().Format(time.RFC3339)),
 			"set this machine's clock, or the broker's")
 	case code == kafka.UnknownTopicOrPartition, errors.Is(err, protocol.ErrNoTopic):
-		return explained("topic "+topic+" does not exist", "create it: "+b.createLine(topic))
+		return explained("topic "+topic+" does not exist", "create it: "+k.createLine(topic))
 	}
 	return err
 }
 
-func (b *Bus) aclLine(what string) string {
-	user := b.config.Username
+func (k *cluster) aclLine(what string) string {
+	user := k.config.Username
 	if user == "" {
 		user = "…"
 	}
-	return fmt.Sprintf("kafka-acls.sh --bootstrap-server %s --add --allow-principal User:%s %s", b.firstBroker(), user, what)
+	return fmt.Sprintf("kafka-acls.sh --bootstrap-server %s --add --allow-principal User:%s %s", k.firstBroker(), user, what)
 }
 
-func (b *Bus) createLine(topic string) string {
-	return fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s --partitions 1 --config cleanup.policy=delete", b.firstBroker(), topic)
+func (k *cluster) createLine(topic string) string {
+	return fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s --partitions 1 --config cleanup.policy=delete", k.firstBroker(), topic)
 }
 
-func (b *Bus) firstBroker() string { return b.config.brokers()[0] }
+func (k *cluster) firstBroker() string { return k.config.brokers()[0] }

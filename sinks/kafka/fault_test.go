@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pushover-connector/pushover-connector/connector"
+	"github.com/pushover-connector/pushover-connector/sinks/kafka"
 )
 
 func TestWhateverTheBrokerAnswersAnEventStandsInTheTopicOnce(t *testing.T) {
@@ -252,7 +253,7 @@ func TestEventsOfAnEarlierVersionAreRecognised(t *testing.T) {
 	defer cl.Close()
 	events := messages(o.Source, 1, 10)
 	for _, e := range events[:7] {
-		_, body, err := e.Encode(connector.ModeStructured, connector.BindingKafka)
+		_, body, err := e.Encode(connector.ModeStructured, kafka.Binding)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,8 +26,24 @@ const (
 	leastTransactionTimeout = 10 * time.Second
 )
 
-// txnID names the device's producer at the transaction coordinator.
-func (b *Bus) txnID() string { return "pushover-connector:" + b.opts.Source }
+// txnIDs are the names that a producer may have at the transaction coordinator, the
+// best first: by source and topic, so that accounts with topics of their own can
+// share a cluster. With the usual topic it is that of earlier versions, which fence
+// each other off so, and an earlier version's is used where ACLs allow no other.
+// Results and dead letters then go without a name and a fence: an older connector
+// ends at its next message.
+func (k *cluster) txnIDs(source, topic string) []string {
+	switch earlier, own := txnPrefix+source, txnPrefix+source+":"+topic; topic {
+	case defaultTopic:
+		return []string{earlier}
+	case k.config.Topic:
+		return []string{own, earlier}
+	default:
+		return []string{own, ""}
+	}
+}
+
+const txnPrefix = "pushover-connector:"
 
 // takeOver makes this bus the one that writes for the device: a new epoch of
 // the device's producer, a marker with that epoch in every partition, after
@@ -39,44 +55,63 @@ func (b *Bus) txnID() string { return "pushover-connector:" + b.opts.Source }
 // old one's batches, and a batch that was still on its way when the tail was
 // read would be a duplicate later. A transaction with nothing in it, rolled
 // back, writes the marker; consumers never see it.
-func (b *Bus) takeOver(ctx context.Context) error {
-	b.ready = false
-	if err := b.initProducer(ctx); err != nil {
-		return err
-	}
-	b.parts = map[partitionKey]*partitionState{}
-	if b.transactional {
-		if err := b.fence(ctx); err != nil {
+func (pr *producer) takeOver(ctx context.Context) error {
+	pr.state = stale
+	if pr.first != nil {
+		if err := pr.first.renew(ctx); err != nil {
 			return err
 		}
 	}
-	p := b.partition(b.config.Topic, b.opts.Source)
-	if err := b.loadTail(ctx, p); err != nil {
-		return fmt.Errorf("read back %s: %w", b.config.Topic, err)
+	if err := pr.initProducer(ctx); err != nil {
+		return err
 	}
-	b.ready = true
-	b.claiming.OK()
+	pr.parts = map[int]*partitionState{}
+	if pr.txnID != "" {
+		if err := pr.fence(ctx); err != nil {
+			return err
+		}
+	}
+	if pr.first == nil { // others have keys of all kinds
+		if err := pr.ensureWindow(ctx, pr.partition(connector.Event{Key: pr.source})); err != nil {
+			return err
+		}
+	}
+	pr.state = ready
+	pr.claiming.OK()
 	return nil
 }
 
-// initProducer gets a producer id and epoch. A producer that has one shows it,
-// and so gets a new epoch only if nobody else took over meanwhile.
-func (b *Bus) initProducer(ctx context.Context) error {
-	req := &kafka.InitProducerIDRequest{
-		TransactionalID: b.txnID(), TransactionTimeoutMs: int(transactionTimeout / time.Millisecond),
-		ProducerID: -1, ProducerEpoch: -1,
-	}
-	if b.owned && b.transactional {
-		req.ProducerID, req.ProducerEpoch = int(b.id), int(b.epoch)
-	}
-	if err := b.detectTransactions(ctx); err != nil {
+// initProducer gets a producer id and epoch, under the first name that is allowed.
+func (pr *producer) initProducer(ctx context.Context) error {
+	if err := pr.detectTransactions(ctx); err != nil {
 		return err
 	}
-	if !b.transactional {
-		req.TransactionalID = ""
+	ids := pr.txnIDs(pr.source, pr.to)
+	if !pr.transactional {
+		ids = []string{""}
 	}
-	err := b.coordinate(ctx, "take the producer over", func(ctx context.Context) error {
-		res, err := b.client.InitProducerID(ctx, req)
+	var err error
+	for i, id := range ids {
+		if err = pr.initProducerAs(ctx, id); codeOf(err) != kafka.TransactionalIDAuthorizationFailed || i == len(ids)-1 {
+			break
+		}
+		pr.log.Warn("transactional id not permitted, using another", "id", id, "instead", ids[i+1], "error", err)
+	}
+	return err
+}
+
+// initProducerAs shows the id and epoch that the producer has, if any, and so gets a
+// new epoch only if nobody else took over meanwhile.
+func (pr *producer) initProducerAs(ctx context.Context, id string) error {
+	req := &kafka.InitProducerIDRequest{
+		TransactionalID: id, TransactionTimeoutMs: int(transactionTimeout / time.Millisecond),
+		ProducerID: -1, ProducerEpoch: -1,
+	}
+	if pr.owned && pr.txnID != "" && pr.txnID == id {
+		req.ProducerID, req.ProducerEpoch = int(pr.id), int(pr.epoch)
+	}
+	err := pr.coordinate(ctx, "take the producer over", pr.to, func(ctx context.Context) error {
+		res, err := pr.client.InitProducerID(ctx, req)
 		if err != nil {
 			return unwrapClient(err)
 		}
@@ -91,71 +126,67 @@ func (b *Bus) initProducer(ctx context.Context) error {
 		if res.Error != nil {
 			return res.Error
 		}
-		b.id, b.epoch = int64(res.Producer.ProducerID), int16(res.Producer.ProducerEpoch)
+		pr.id, pr.epoch = int64(res.Producer.ProducerID), int16(res.Producer.ProducerEpoch)
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		pr.owned, pr.txnID = true, id
 	}
-	b.owned = true
-	return nil
+	return err
 }
 
 // detectTransactions finds out whether the cluster has transactions. Those
 // that speak Kafka without being it often have not.
-func (b *Bus) detectTransactions(ctx context.Context) error {
-	if _, err := b.wire.metadata(ctx, b.wire.topics, false); err != nil {
+func (pr *producer) detectTransactions(ctx context.Context) error {
+	if _, err := pr.wire.metadata(ctx, pr.wire.topics, false); err != nil {
 		return err
 	}
-	was := b.transactional
-	b.transactional = b.wire.supports(protocol.AddPartitionsToTxn) && b.wire.supports(protocol.EndTxn)
-	if !b.transactional && (was || !b.owned) {
-		b.log.Warn("transactions missing, a second connector would not be fenced off",
-			"source", b.opts.Source, "remedy", "run only one connector for this device")
+	was := pr.transactional
+	pr.transactional = pr.wire.supports(protocol.AddPartitionsToTxn) && pr.wire.supports(protocol.EndTxn)
+	if !pr.transactional && (was || !pr.owned) {
+		pr.log.Warn("transactions missing, a second connector would not be fenced off",
+			"source", pr.source, "remedy", "run only one connector for this device")
 	}
 	return nil
 }
 
 // fence writes a marker with our epoch into every partition and waits until it
-// is there. When it fails with ready unset, it may be half done.
-func (b *Bus) fence(ctx context.Context) error {
+// is there. When it fails and the producer is stale, it may be half done.
+func (pr *producer) fence(ctx context.Context) error {
 	add := &kafka.AddPartitionsToTxnRequest{
-		TransactionalID: b.txnID(), ProducerID: int(b.id), ProducerEpoch: int(b.epoch),
+		TransactionalID: pr.txnID, ProducerID: int(pr.id), ProducerEpoch: int(pr.epoch),
 		Topics: map[string][]kafka.AddPartitionToTxn{},
 	}
-	for _, class := range []connector.Class{connector.ClassMessage, connector.ClassResult, connector.ClassDeadLetter} {
-		t := b.topic(b.topicFor(class))
-		for i := range t.partitions {
-			add.Topics[t.name] = append(add.Topics[t.name], kafka.AddPartitionToTxn{Partition: i})
-		}
+	for i := range pr.topic(pr.to).partitions {
+		add.Topics[pr.to] = append(add.Topics[pr.to], kafka.AddPartitionToTxn{Partition: i})
 	}
-	if err := b.coordinate(ctx, "begin the fence", func(ctx context.Context) error {
-		res, err := b.client.AddPartitionsToTxn(ctx, add)
+	if err := pr.coordinate(ctx, "begin the fence", pr.to, func(ctx context.Context) error {
+		res, err := pr.client.AddPartitionsToTxn(ctx, add)
 		if err != nil {
 			return unwrapClient(err)
 		}
 		for name, ps := range res.Topics {
 			for _, p := range ps {
 				if p.Error != nil && codeOf(p.Error) != operationNotAttempted {
-					return b.explain(p.Error, name)
+					return pr.explain(p.Error, name)
 				}
 			}
 		}
 		return nil
 	}); err != nil {
 		if code := codeOf(err); code == 0 || !code.Temporary() {
-			b.ready = false // it may have begun, or the coordinator does not know us
+			pr.state = stale // it may have begun, or the coordinator does not know us
 		}
 		return err
 	}
-	b.ready = false
+	pr.state = stale
 
 	// The coordinator answers before the markers are written. Asked again, it
 	// answers "concurrent transactions" until they are.
 	for range 2 {
-		if err := b.coordinate(ctx, "end the fence", func(ctx context.Context) error {
-			res, err := b.client.EndTxn(ctx, &kafka.EndTxnRequest{
-				TransactionalID: b.txnID(), ProducerID: int(b.id), ProducerEpoch: int(b.epoch), Committed: false,
+		if err := pr.coordinate(ctx, "end the fence", pr.to, func(ctx context.Context) error {
+			res, err := pr.client.EndTxn(ctx, &kafka.EndTxnRequest{
+				TransactionalID: pr.txnID, ProducerID: int(pr.id), ProducerEpoch: int(pr.epoch), Committed: false,
 			})
 			if err != nil {
 				return unwrapClient(err)
@@ -174,7 +205,7 @@ const operationNotAttempted kafka.Error = 55
 
 // coordinate repeats a request to the transaction coordinator while it is busy
 // or on its way elsewhere.
-func (b *Bus) coordinate(ctx context.Context, what string, f func(context.Context) error) error {
+func (k *cluster) coordinate(ctx context.Context, what, topic string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, coordinateTimeout)
 	defer cancel()
 	for delay := 2 * time.Millisecond; ; delay = min(2*delay, 500*time.Millisecond) {
@@ -182,15 +213,15 @@ func (b *Bus) coordinate(ctx context.Context, what string, f func(context.Contex
 		switch codeOf(err) {
 		case kafka.ConcurrentTransactions:
 		case kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup:
-			b.wire.forget()
+			k.wire.forget()
 		default:
 			if err == nil {
 				return nil
 			}
 			if isFenced(err) {
-				return b.fencedError(fmt.Errorf("%s: %w", what, err))
+				return fencedError(k.source, fmt.Errorf("%s: %w", what, err))
 			}
-			return fmt.Errorf("%s: %w", what, b.explain(err, ""))
+			return fmt.Errorf("%s: %w", what, k.explain(err, topic))
 		}
 		if serr := sleep(ctx, delay); serr != nil {
 			return fmt.Errorf("%s: %w: %w", what, err, serr)
@@ -198,9 +229,9 @@ func (b *Bus) coordinate(ctx context.Context, what string, f func(context.Contex
 	}
 }
 
-func (b *Bus) fencedError(cause error) error {
+func fencedError(source string, cause error) error {
 	return &connector.Failure{
-		Reason: connector.ReasonFenced, Detail: "another connector took over for " + b.opts.Source,
+		Reason: connector.ReasonFenced, Detail: "another connector took over for " + source,
 		Remedy: "stop it, or this one; then restart the one that is to go on",
 		Err:    fmt.Errorf("%w: %w", connector.ErrFenced, cause),
 	}

@@ -8,36 +8,30 @@ import (
 	"github.com/pushover-connector/pushover-connector/connector"
 )
 
-// Holds implements [connector.Verifier]. It reads the records where they were
-// written, or, where that is not known, searches the tail of the partition.
-func (b *Bus) Holds(ctx context.Context, events []connector.Event) (int, error) {
-	return b.inTurn(ctx, events, func() (int, error) { return b.holds(ctx, events) })
-}
-
 // A place is an event in a partition.
 type place struct {
 	partitionKey
 	event eventKey
 }
 
-func (b *Bus) placeOf(e connector.Event) place {
-	return place{b.partitionFor(e).partitionKey, keyOf(e.Source, e.ID)}
+func (pr *producer) placeOf(e connector.Event) place {
+	return place{pr.partition(e).partitionKey, keyOf(e.Source, e.ID)}
 }
 
-func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) {
+func (pr *producer) holds(ctx context.Context, events []connector.Event) (int, error) {
 	// Where each partition's share of the events should be.
 	type span struct{ from, to int64 }
 	spans := map[partitionKey]span{}
 	present := map[place]bool{}
 	for _, e := range events {
-		p, err := b.readyPartition(ctx, e)
+		p, err := pr.readyPartition(ctx, e)
 		if err != nil {
 			return 0, err
 		}
-		if err := b.ensureWindow(ctx, p); err != nil {
+		if err := pr.ensureWindow(ctx, p); err != nil {
 			return 0, err
 		}
-		held, err := b.held(ctx, p, e)
+		held, err := pr.held(ctx, p, e)
 		if err != nil {
 			return 0, err
 		}
@@ -50,15 +44,15 @@ func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) 
 			s = span{from: at, to: at + 1}
 		}
 		spans[p.partitionKey] = span{min(s.from, at), max(s.to, at+1)}
-		present[b.placeOf(e)] = false
+		present[pr.placeOf(e)] = false
 	}
 
 	for k, s := range spans {
-		first, end, err := b.bounds(ctx, k.topic, k.index)
+		first, end, err := pr.bounds(ctx, k.topic, k.index)
 		if err != nil {
 			return 0, err
 		}
-		err = b.scan(ctx, k.topic, k.index, max(first, s.from), min(end, s.to), kafka.ReadUncommitted, func(r *kafka.Record) error {
+		err = pr.scan(ctx, k.topic, k.index, max(first, s.from), min(end, s.to), kafka.ReadUncommitted, func(r *logRecord) error {
 			if f, ok := eventOf(r); ok {
 				found := place{k, keyOf(f.source, f.id)}
 				if _, wanted := present[found]; wanted {
@@ -72,12 +66,12 @@ func (b *Bus) holds(ctx context.Context, events []connector.Event) (int, error) 
 		}
 	}
 	for i, e := range events {
-		at := b.placeOf(e)
+		at := pr.placeOf(e)
 		if here, expected := present[at]; !here {
 			if expected {
 				// The log has lost it, and who knows what else: what was known of
 				// it must not make the next publish take it for stored.
-				b.partitionFor(e).window = nil
+				pr.partition(e).window = nil
 			}
 			return i, nil
 		}

@@ -100,7 +100,7 @@ func recordsOf(t *testing.T, b *Bus) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := b.ownEvents(keepContext(t), b.config.Topic, 0, first, end)
+	events, err := b.all()[0].ownEvents(keepContext(t), b.config.Topic, 0, first, end)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,28 +120,28 @@ func TestAnIdleProducerRenewsItsClaimUntilAnotherTakesOver(t *testing.T) {
 		c, source := keepConfig(brokers)
 		b := keepBus(t, c, source)
 		keepPublish(t, b, 1, 3)
-		epoch := b.epoch
+		epoch := b.all()[0].epoch
 		for range 3 {
-			if err := b.renew(keepContext(t)); err != nil {
+			if err := b.all()[0].renew(keepContext(t)); err != nil {
 				t.Fatalf("renew: %v", err)
 			}
 		}
 		keepPublish(t, b, 4, 3)
-		if b.epoch != epoch {
-			t.Errorf("epoch after renewing: got %d, want %d as before", b.epoch, epoch)
+		if b.all()[0].epoch != epoch {
+			t.Errorf("epoch after renewing: got %d, want %d as before", b.all()[0].epoch, epoch)
 		}
 
-		b.ready = false // as after an error that leaves the log unknown
+		b.all()[0].state = stale // as after an error that leaves the log unknown
 		keepPublish(t, b, 5, 4)
-		if b.epoch != epoch+1 {
-			t.Errorf("epoch after taking over again: got %d, want %d", b.epoch, epoch+1)
+		if b.all()[0].epoch != epoch+1 {
+			t.Errorf("epoch after taking over again: got %d, want %d", b.all()[0].epoch, epoch+1)
 		}
 		if got := recordsOf(t, b); got != 8 {
 			t.Errorf("records: got %d, want 8", got)
 		}
 
 		newer := keepBus(t, c, source)
-		if err := b.renew(keepContext(t)); !errors.Is(err, connector.ErrFenced) {
+		if err := b.all()[0].renew(keepContext(t)); !errors.Is(err, connector.ErrFenced) {
 			t.Errorf("renew after another took over: got %v, want ErrFenced", err)
 		}
 		if _, err := b.Publish(keepContext(t), []connector.Event{{ID: "9", Source: source, Type: "test", Data: json.RawMessage(`{}`), Key: source}}); !errors.Is(err, connector.ErrFenced) {
@@ -188,7 +188,7 @@ func TestAProducerThatTheClusterForgotGoesOnWithoutARepeat(t *testing.T) {
 	forgotten()
 	keepPublish(t, b, 4, 5) // the partition forgot the sequence
 	forgotten()
-	if err := b.renew(keepContext(t)); err == nil {
+	if err := b.all()[0].renew(keepContext(t)); err == nil {
 		t.Error("renew of a forgotten transactional id: got no error")
 	}
 	keepPublish(t, b, 7, 5) // the coordinator forgot the producer
@@ -207,19 +207,19 @@ func TestAClockThatIsAheadRejectsNothing(t *testing.T) {
 	c, source := keepConfig(kafkatest.Brokers(t))
 	b := keepBus(t, c, source)
 	events := keepEvents(source, 1, 1)
-	p := b.partitionFor(events[0])
-	next, err := b.encode(p, events, 1)
+	p := b.all()[0].partition(events[0])
+	next, err := b.all()[0].encode(p, events, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	headers, value, err := events[0].Encode(b.opts.Mode, connector.BindingKafka)
+	headers, value, err := events[0].Encode(b.opts.Mode, Binding)
 	if err != nil {
 		t.Fatal(err)
 	}
 	enc := newBatchEncoder(0)
 	enc.add(record{key: events[0].Key, headers: headers, value: value}, 1<<20)
-	next.raw = enc.finish(time.Now().Add(2*time.Hour), b.id, b.epoch, p.sequence)
-	if err := b.send(keepContext(t), p, next); codeOf(err) != kafkago.InvalidTimestamp || refusesRecord(err) {
+	next.raw = enc.finish(time.Now().Add(2*time.Hour), b.all()[0].id, b.all()[0].epoch, p.sequence)
+	if err := b.all()[0].send(keepContext(t), p, next); codeOf(err) != kafkago.InvalidTimestamp || refusesRecord(err) {
 		t.Errorf("send two hours ahead: got %v, want a refusal of the time, not of the record", err)
 	}
 	keepPublish(t, b, 1, 2) // the clock is right again
@@ -265,12 +265,12 @@ func TestAMessageTopicMadeAnewIsTakenIntoUse(t *testing.T) {
 					t.Fatalf("Publish to the new topic: %v", err)
 				}
 			}
-			k := b.partitionFor(keepEvents(source, 1, 1)[0])
+			k := b.all()[0].partition(keepEvents(source, 1, 1)[0])
 			first, end, err := b.bounds(keepContext(t), k.topic, k.index)
 			if err != nil {
 				t.Fatal(err)
 			}
-			own, err := b.ownEvents(keepContext(t), k.topic, k.index, first, end)
+			own, err := b.all()[0].ownEvents(keepContext(t), k.topic, k.index, first, end)
 			if err != nil || len(own) != 3 || own[0].id != "4" {
 				t.Errorf("the new topic holds %v, %v; want events 4 to 6", own, err)
 			}
@@ -278,51 +278,17 @@ func TestAMessageTopicMadeAnewIsTakenIntoUse(t *testing.T) {
 	}
 }
 
-func TestABacklogLargerThanTheWindowIsRecognised(t *testing.T) {
-	c, source := keepConfig(keepFake(t).ListenAddrs())
-	b := keepBus(t, c, source)
-	const total = 6000
-	small := func(b *Bus) { // as after a start with a small window
-		b.remember, b.ready = 100, false
-	}
-	small(b)
-	keepPublish(t, b, 1, total)
-	if n, err := b.Holds(keepContext(t), keepEvents(source, 50, 300)); n != 300 || err != nil {
-		t.Errorf("Holds of what the window forgot: got %d, %v, want 300", n, err)
-	}
-	_ = b.Close(context.Background())
-
-	b = keepBus(t, c, source)
-	duplicates := 0
-	b.opts.OnDuplicate = func(n int) { duplicates += n }
-	small(b)
-	for first := 1; first < total; first += 500 { // as a connector that has cleared nothing
-		keepPublish(t, b, first, 500)
-	}
-	keepPublish(t, b, total+1, 100)
-	keepPublish(t, b, 1, 1)
-	if n, err := b.Holds(keepContext(t), keepEvents(source, 1, total+100)); n != total+100 || err != nil {
-		t.Errorf("Holds: got %d, %v, want %d", n, err, total+100)
-	}
-	if duplicates != total+1 {
-		t.Errorf("duplicates reported: got %d, want %d", duplicates, total+1)
-	}
-	if got := recordsOf(t, b); got != total+100 {
-		t.Errorf("records: got %d, want %d", got, total+100)
-	}
-}
-
 func TestAConnectorThatWasFencedCommitsNothing(t *testing.T) {
 	c, source := keepConfig(keepFake(t).ListenAddrs())
 	older := keepBus(t, c, source)
 	keepBus(t, c, source)
-	if err := older.commit(keepContext(t), 0, 5); err != nil {
+	if err := older.commands(nil).commit(keepContext(t), 0, 5); err != nil {
 		t.Errorf("commit before it knows: %v", err)
 	}
 	if _, err := older.Publish(keepContext(t), keepEvents(source, 1, 1)); !errors.Is(err, connector.ErrFenced) {
 		t.Fatalf("Publish: got %v, want ErrFenced", err)
 	}
-	if err := older.commit(keepContext(t), 0, 7); !errors.Is(err, connector.ErrFenced) {
+	if err := older.commands(nil).commit(keepContext(t), 0, 7); !errors.Is(err, connector.ErrFenced) {
 		t.Errorf("commit: got %v, want ErrFenced", err)
 	}
 	if at, err := older.committed(keepContext(t), 0); at != 5 || err != nil {

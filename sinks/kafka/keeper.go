@@ -19,7 +19,7 @@ const (
 	keepRetry    = 10 * time.Second
 )
 
-// keep renews the fence now and then, so that neither the coordinator nor the
+// keep renews the fences now and then, so that neither the coordinator nor the
 // partitions forget an idle producer, and looks after a cluster that may be out
 // of reach.
 func (b *Bus) keep(ctx context.Context) {
@@ -32,90 +32,52 @@ func (b *Bus) keep(ctx context.Context) {
 		case <-b.suspicion:
 			b.awaitReachable(ctx)
 		case <-renewal.C:
-			if next := b.keepClaim(ctx); next > 0 {
-				renewal.Reset(next)
+			next := keepInterval
+			for _, pr := range b.all() {
+				next = min(next, pr.keepClaim(ctx))
 			}
+			renewal.Reset(next)
 		}
 	}
 }
 
-// keepClaim renews the fence and returns when to do so again, 0 for never.
-func (b *Bus) keepClaim(ctx context.Context) (next time.Duration) {
-	err := b.renew(ctx)
-	b.report(ctx, b.claiming, err, keepRetry)
-	switch {
-	case err == nil:
+// keepClaim renews the fence and returns when to do so again.
+func (pr *producer) keepClaim(ctx context.Context) (next time.Duration) {
+	err := pr.renew(ctx)
+	pr.report(ctx, pr.claiming, err, keepRetry)
+	if err == nil || errors.Is(err, connector.ErrFenced) {
 		return keepInterval
-	case errors.Is(err, connector.ErrFenced):
-		return 0
-	default:
-		return keepRetry
 	}
-}
-
-// suspect has the keeper see whether the cluster can be reached.
-func (b *Bus) suspect() {
-	select {
-	case b.suspicion <- struct{}{}:
-	default:
-	}
-}
-
-// awaitReachable looks at the cluster and the event topics until they are there.
-// It uses nothing that a publish waits for.
-func (b *Bus) awaitReachable(ctx context.Context) {
-	for pause := newBackOff(backoffMin, backoffMax); ; {
-		err := b.probe(ctx)
-		wait := pause.NextBackOff()
-		b.report(ctx, b.reaching, err, wait)
-		if err == nil || sleep(ctx, wait) != nil {
-			return
-		}
-	}
-}
-
-func (b *Bus) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	topics, err := b.describe(ctx, b.topicNames())
-	if err != nil {
-		return err
-	}
-	for _, name := range b.topicNames() {
-		if err := topics[name].err; err != nil && name != b.config.ControlTopic {
-			return b.explain(err, name)
-		}
-	}
-	return nil
+	return keepRetry
 }
 
 // renew writes the fence again, or takes the device over again if the producer is
 // not ready.
-func (b *Bus) renew(ctx context.Context) error {
+func (pr *producer) renew(ctx context.Context) error {
 	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
+	case pr.turn <- struct{}{}:
+		defer func() { <-pr.turn }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	switch {
-	case b.fenced != nil:
-		return b.fenced
-	case !b.ready:
-		return b.retake(ctx)
-	case !b.transactional:
+	case pr.state == fenced:
+		return pr.fencedBy
+	case pr.state != ready:
+		return pr.retake(ctx)
+	case pr.txnID == "":
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	err := b.fence(ctx)
+	err := pr.fence(ctx)
 	switch {
 	case err == nil:
-		b.ready = true
+		pr.state = ready
 	case errors.Is(err, connector.ErrFenced):
-		b.markFenced(err)
+		pr.markFenced(err)
 	default:
-		b.invalidateOn(err)
+		pr.invalidateOn(err)
 	}
 	return err
 }

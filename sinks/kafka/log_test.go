@@ -78,6 +78,18 @@ func createTopic(t testing.TB, c kafka.Config, name string, config map[string]*s
 	}
 }
 
+func addPartitions(t testing.TB, c kafka.Config, name string, to int) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).UpdatePartitions(waitContext(t), to, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func deleteTopic(t testing.TB, c kafka.Config, name string) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...))

@@ -20,14 +20,14 @@ const tokenMargin = 30 * time.Second
 
 func newOAuth(c Config) bearer {
 	if c.OauthTokenFile != "" {
-		return bearer{token: func(context.Context) (string, error) { return readToken(c.OauthTokenFile) }}
+		return bearer{token: func(context.Context) (string, error) { return readToken(c.OauthTokenFile) }, extensions: c.OauthExtensions}
 	}
 	client := &tokenClient{config: c, http: &http.Client{
 		Timeout: dialTimeout,
 		// The secret goes to the configured address and nowhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	return bearer{token: client.token}
+	return bearer{token: client.token, extensions: c.OauthExtensions}
 }
 
 // readToken reads a file that somebody else keeps fresh, such as a projected
@@ -86,13 +86,20 @@ func (t *tokenClient) fetch(ctx context.Context) (string, time.Duration, error) 
 	if t.config.OauthScope != "" {
 		form.Set("scope", t.config.OauthScope)
 	}
+	if t.config.OauthAudience != "" {
+		form.Set("audience", t.config.OauthAudience)
+	}
+	secret, err := t.config.clientSecret()
+	if err != nil {
+		return "", 0, err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.config.OauthTokenURL, strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", 0, errors.New("the URL cannot be used")
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	req.SetBasicAuth(url.QueryEscape(t.config.OauthClientID), url.QueryEscape(t.config.OauthClientSecret.Reveal()))
+	req.SetBasicAuth(url.QueryEscape(t.config.OauthClientID), url.QueryEscape(secret))
 	res, err := t.http.Do(req)
 	if err != nil {
 		// A *url.Error prints the URL, which may carry a secret in its query.

@@ -175,11 +175,11 @@ func TestEveryFailoverUnderLoadLosesAndRepeatsNothing(t *testing.T) {
 	serve(t, b, w.handle)
 	l := startLoad(t, b, o.Source)
 	for i := range 2 {
-		l.await(t, 100, 0)
+		l.await(t, 5000, 0)
 		leader := awaitInSync(t, c, 3)
 		node := cluster.Nodes[leader-1]
 		node.Kill()
-		l.await(t, 100, 0)
+		l.await(t, 5000, 0)
 		if now := awaitInSync(t, c, 2); now == leader {
 			t.Errorf("the leader is still %d", now)
 		}

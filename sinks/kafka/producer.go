@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -15,18 +16,43 @@ import (
 	"github.com/pushover-connector/pushover-connector/connector"
 )
 
-// producer is the state of the device's idempotent producer. Whoever holds the
-// bus's turn owns it.
+// A producer writes the events of one source to one topic: the device's idempotent
+// producer for it, and what the partitions are known to hold. Each topic has its
+// own, so that trouble with one stays there.
 type producer struct {
+	*cluster
+	to          string // topic
+	source      string
+	first       *producer // the one of the source's messages, if this is not it; see takeOver
+	mode        connector.Mode
+	onDuplicate func(int)           // may be nil
+	claiming    *connector.Activity // the fence
+	lost        *atomic.Bool        // another connector took over
+
+	turn chan struct{} // held by whoever uses what follows
+
+	state         state
+	fencedBy      error // if it is fenced
 	id            int64
 	epoch         int16
-	owned         bool // id and epoch are ours
-	transactional bool // and belong to the transactional id
-	ready         bool // the fence stands and the tail is known
-	fenced        error
-	parts         map[partitionKey]*partitionState
-	warnedDepth   bool // that a repeat may go unnoticed
+	owned         bool   // id and epoch are ours
+	txnID         string // and belong to this transactional id; "" without a fence
+	transactional bool   // the cluster has transactions
+	parts         map[int]*partitionState
+	most          int       // records per batch, after the brokers hung up on larger ones; 0 means no limit
+	halved        time.Time // when that was
+	remember      int       // events per window
+	warnedDepth   bool      // that a repeat may go unnoticed
 }
+
+// A state says what a producer may do.
+type state int
+
+const (
+	stale  state = iota // it must take the device over again, and look at the log, before it writes
+	ready               // the fence stands and the tail is known
+	fenced              // another connector took over, for good
+)
 
 type partitionKey struct {
 	topic string
@@ -38,67 +64,45 @@ type partitionState struct {
 	partitionKey
 	sequence int32   // of the next record
 	pending  *batch  // sent, outcome unknown
+	hangUps  int     // brokers hung up on it so often
 	window   *window // nil = not read back yet
 }
 
-func (b *Bus) partitionFor(e connector.Event) *partitionState {
-	return b.partition(b.topicFor(e.Class), e.Key)
-}
-
-// partition returns the partition for a key of a topic.
-func (b *Bus) partition(name, key string) *partitionState {
-	k := partitionKey{name, partitionOf(key, b.topic(name).partitions)}
-	p := b.parts[k]
+// partition returns the partition for an event.
+func (pr *producer) partition(e connector.Event) *partitionState {
+	i := partitionOf(e.Key, pr.topic(pr.to).partitions)
+	p := pr.parts[i]
 	if p == nil {
-		p = &partitionState{partitionKey: k}
-		b.parts[k] = p
+		p = &partitionState{partitionKey: partitionKey{pr.to, i}}
+		pr.parts[i] = p
 	}
 	return p
 }
 
-// Publish implements [connector.Sink]. Each event goes to the partition its key
-// maps to, in batches as large as the topic allows; a batch is appended as a
-// whole or not at all.
-//
-// A repeat of an event is recognised as long as the topic's retention keeps the
-// event, except where the topic holds some five million records after it, ours
-// or foreign: so far back nothing is looked for, and the log says so once.
-func (b *Bus) Publish(ctx context.Context, events []connector.Event) (int, error) {
-	return b.inTurn(ctx, events, func() (int, error) {
-		return b.publish(ctx, events)
-	})
-}
-
 // invalidateOn makes the next use look at the topics again, if err says that one was
 // deleted, or recreated with fewer partitions.
-func (b *Bus) invalidateOn(err error) {
+func (pr *producer) invalidateOn(err error) {
 	if missingTopic(err) {
-		b.ready = false
+		pr.state = stale
 	}
 }
 
-// inTurn calls f, which uses the producer's state for some events, when nobody
-// else does, and returns its error as [outcome].
-func (b *Bus) inTurn(ctx context.Context, events []connector.Event, f func() (int, error)) (int, error) {
-	if len(events) == 0 {
-		return 0, nil
-	}
-	if b.opts.ReadOnly {
-		return 0, errReadOnly
-	}
+// inTurn calls f, which uses the producer's state, when nobody else does, and
+// returns its error as [outcome].
+func (pr *producer) inTurn(ctx context.Context, f func() (int, error)) (int, error) {
 	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
+	case pr.turn <- struct{}{}:
+		defer func() { <-pr.turn }()
 	case <-ctx.Done():
 		return 0, fmt.Errorf("wait for another publish: %w", ctx.Err())
 	}
 	n, err := f()
-	b.invalidateOn(err)
+	pr.invalidateOn(err)
 	switch {
 	case err == nil:
-		b.reaching.OK()
+		pr.reaching.OK()
 	case !errors.Is(ctx.Err(), context.Canceled): // which says nothing about the cluster
-		b.suspect()
+		pr.suspect()
 	}
 	return n, outcome(ctx, err)
 }
@@ -121,17 +125,17 @@ func outcome(ctx context.Context, err error) error {
 	return err
 }
 
-func (b *Bus) publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
+func (pr *producer) publish(ctx context.Context, events []connector.Event) (confirmed int, err error) {
 	for confirmed < len(events) {
-		p, err := b.readyPartition(ctx, events[confirmed])
+		p, err := pr.readyPartition(ctx, events[confirmed])
 		if err != nil {
 			return confirmed, err
 		}
 		n := confirmed + 1
-		for n < len(events) && b.partitionFor(events[n]) == p {
+		for n < len(events) && pr.partition(events[n]) == p {
 			n++
 		}
-		m, err := b.publishRun(ctx, p, events[confirmed:n])
+		m, err := pr.publishRun(ctx, p, events[confirmed:n])
 		reportPlaces(p, events[confirmed:confirmed+m])
 		confirmed += m
 		if err != nil {
@@ -161,75 +165,86 @@ func reportPlaces(p *partitionState, confirmed []connector.Event) {
 // takes the device over again if the producer is not ready, and resolves the
 // partition's batch whose outcome is unknown. Other partitions' batches are left to those who
 // want to write there, so that trouble with one topic stays with it.
-func (b *Bus) readyPartition(ctx context.Context, e connector.Event) (*partitionState, error) {
-	if b.fenced != nil {
-		return nil, b.fenced
+func (pr *producer) readyPartition(ctx context.Context, e connector.Event) (*partitionState, error) {
+	if pr.lost.Load() && pr.state != fenced { // as another of our producers has found
+		pr.state, pr.fencedBy = fenced, fencedError(pr.source, connector.ErrFenced)
+	}
+	if pr.state == fenced {
+		return nil, pr.fencedBy
 	}
 	for range 2 {
-		if !b.ready {
-			if err := b.retake(ctx); err != nil {
+		if pr.state != ready {
+			if err := pr.retake(ctx); err != nil {
 				return nil, err
 			}
 		}
-		p := b.partitionFor(e)
+		p := pr.partition(e)
 		if p.pending != nil {
-			if err := b.send(ctx, p, p.pending); err != nil && b.ready {
+			if err := pr.send(ctx, p, p.pending); err != nil && pr.state == ready {
 				return nil, err
 			}
 		}
-		if b.ready {
+		if pr.state == ready {
 			return p, nil
 		}
 	}
 	return nil, errors.New("could not determine the state of the partition")
 }
 
-func (b *Bus) retake(ctx context.Context) error {
+func (pr *producer) retake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	err := b.prepareTopics(ctx)
+	err := pr.prepareTopics(ctx, pr.to)
 	if err == nil {
-		err = b.takeOver(ctx)
+		err = pr.takeOver(ctx)
 	}
 	if errors.Is(err, connector.ErrFenced) {
-		b.markFenced(err)
+		pr.markFenced(err)
 	}
 	return err
 }
 
 // markFenced notes that another connector has taken the device over, for good.
-func (b *Bus) markFenced(err error) {
-	b.fenced = err
-	b.lost.Store(true)
-	b.claiming.Failed(failure(err), time.Time{})
+func (pr *producer) markFenced(err error) {
+	pr.state, pr.fencedBy = fenced, err
+	pr.lost.Store(true)
+	pr.claiming.Failed(failure(err), time.Time{})
 }
 
 // publishRun publishes events that share a partition.
-func (b *Bus) publishRun(ctx context.Context, p *partitionState, events []connector.Event) (confirmed int, err error) {
+func (pr *producer) publishRun(ctx context.Context, p *partitionState, events []connector.Event) (confirmed int, err error) {
 	most := len(events)
+	if time.Since(pr.halved) > sizeMemory { // it may have been an outage
+		pr.most = 0
+	}
+	if pr.most > 0 {
+		most = min(most, pr.most)
+	}
 	for confirmed < len(events) {
 		if err := ctx.Err(); err != nil {
 			return confirmed, err
 		}
-		if err := b.ensureWindow(ctx, p); err != nil {
+		if err := pr.ensureWindow(ctx, p); err != nil {
 			return confirmed, err
 		}
-		held, err := b.skipHeld(ctx, p, events[confirmed:])
+		held, err := pr.skipHeld(ctx, p, events[confirmed:])
 		confirmed += held
 		if err != nil || confirmed == len(events) {
 			return confirmed, err
 		}
-		next, err := b.encode(p, events[confirmed:], most)
+		next, err := pr.encode(p, events[confirmed:], most)
 		if err != nil {
 			return confirmed, err
 		}
 		n := len(next.ids)
-		err = b.send(ctx, p, next)
+		err = pr.send(ctx, p, next)
 		switch {
 		case err == nil:
 			confirmed += n
-			most = min(2*most, len(events))
-		case !b.ready:
+			if most = min(2*most, len(events)); pr.most > 0 {
+				most = pr.most
+			}
+		case pr.state != ready:
 			return confirmed, err
 		case refusesRecord(err) && n > 1:
 			most = n / 2 // to find the one record it is about
@@ -243,14 +258,14 @@ func (b *Bus) publishRun(ctx context.Context, p *partitionState, events []connec
 }
 
 // skipHeld returns how many events at the front the log holds already.
-func (b *Bus) skipHeld(ctx context.Context, p *partitionState, events []connector.Event) (n int, err error) {
+func (pr *producer) skipHeld(ctx context.Context, p *partitionState, events []connector.Event) (n int, err error) {
 	defer func() {
-		if n > 0 && b.opts.OnDuplicate != nil {
-			b.opts.OnDuplicate(n)
+		if n > 0 && pr.onDuplicate != nil {
+			pr.onDuplicate(n)
 		}
 	}()
 	for ; n < len(events); n++ {
-		held, err := b.held(ctx, p, events[n])
+		held, err := pr.held(ctx, p, events[n])
 		if err != nil || !held {
 			return n, err
 		}
@@ -258,10 +273,10 @@ func (b *Bus) skipHeld(ctx context.Context, p *partitionState, events []connecto
 	return n, nil
 }
 
-func (b *Bus) held(ctx context.Context, p *partitionState, e connector.Event) (bool, error) {
+func (pr *producer) held(ctx context.Context, p *partitionState, e connector.Event) (bool, error) {
 	key := keyOf(e.Source, e.ID)
-	if !p.window.has(key) && !p.window.covers(e.ID) && e.Source == b.opts.Source {
-		if err := b.extendBack(ctx, p, e.ID); err != nil {
+	if !p.window.has(key) && !p.window.covers(e.ID) {
+		if err := pr.extendBack(ctx, p, e.ID); err != nil {
 			return false, err
 		}
 	}
@@ -270,8 +285,8 @@ func (b *Bus) held(ctx context.Context, p *partitionState, e connector.Event) (b
 
 // encode makes one batch of the events at the front: at most count, no larger
 // than the topic allows, up to the first that the log or the batch holds.
-func (b *Bus) encode(p *partitionState, events []connector.Event, count int) (*batch, error) {
-	limit := b.topic(p.topic).maxBytes()
+func (pr *producer) encode(p *partitionState, events []connector.Event, count int) (*batch, error) {
+	limit := pr.topic(p.topic).maxBytes()
 	out := &batch{first: p.sequence}
 	enc := newBatchEncoder(min(limit, 512*len(events)+1024))
 	in := map[eventKey]bool{}
@@ -280,14 +295,14 @@ func (b *Bus) encode(p *partitionState, events []connector.Event, count int) (*b
 		if in[key] || p.window.has(key) {
 			break
 		}
-		headers, value, err := e.Encode(b.opts.Mode, connector.BindingKafka)
+		headers, value, err := e.Encode(pr.mode, Binding)
 		if err != nil {
 			if enc.count > 0 {
 				break // confirm what precedes it first
 			}
 			return nil, fmt.Errorf("%w: event %s: %w", connector.ErrRejected, e.ID, err)
 		}
-		if b.opts.Mode == connector.ModeStructured { // in binary mode the event's own headers say it
+		if pr.mode == connector.ModeStructured { // in binary mode the event's own headers say it
 			headers = append(headers, connector.Header{Name: headerSource, Value: e.Source}, connector.Header{Name: headerID, Value: e.ID})
 		}
 		if !enc.add(record{key: e.Key, headers: headers, value: value}, limit) {
@@ -296,47 +311,69 @@ func (b *Bus) encode(p *partitionState, events []connector.Event, count int) (*b
 		in[key] = true
 		out.keys, out.ids = append(out.keys, key), append(out.ids, e.ID)
 	}
-	out.raw = enc.finish(time.Now(), b.id, b.epoch, p.sequence)
+	out.raw = enc.finish(time.Now(), pr.id, pr.epoch, p.sequence)
 	return out, nil
 }
 
 // send appends a batch and records the outcome. After an error that leaves the
 // outcome open the batch is pending: it must be sent again, as it is, before
 // anything else is.
-func (b *Bus) send(ctx context.Context, p *partitionState, next *batch) error {
+func (pr *producer) send(ctx context.Context, p *partitionState, next *batch) error {
 	again := p.pending != nil // so the log may hold it already
-	offset, err := b.produce(ctx, p, next)
+	offset, err := pr.produce(ctx, p, next)
 	if err != nil && codeOf(err) == 0 && reasonOf(err) != connector.ReasonTimeout && ctx.Err() == nil && !again {
 		// Most likely the connection died while it was idle. The same bytes on a
 		// new one do no harm.
 		again = true
-		offset, err = b.produce(ctx, p, next)
+		offset, err = pr.produce(ctx, p, next)
 	}
 	refused := refusesRecord(err) || refusesTime(err)
 	switch {
 	case err == nil:
-		b.sent(p, next, offset)
+		pr.sent(p, next, offset)
 		return nil
 	case isFenced(err):
-		b.markFenced(b.fencedError(err))
-		return b.fenced
+		pr.markFenced(fencedError(pr.source, err))
+		return pr.fencedBy
 	case lostSequence(err), missingTopic(err), refused && again:
 		// What the log holds can only be told by reading it.
-		b.ready = false
+		pr.state = stale
 		p.pending = nil
-		return b.explain(err, p.topic)
+		return pr.explain(err, p.topic)
 	case refused:
-		return b.explain(err, p.topic) // nothing was appended
+		return pr.explain(err, p.topic) // nothing was appended
+	case isClosed(err) && ctx.Err() == nil:
+		if p.hangUps++; p.hangUps >= maxHangUps && len(next.ids) > 1 {
+			// It may be too large for the broker, or for what lies before it. A new
+			// epoch makes this batch impossible, and the log tells what became of it.
+			pr.most, pr.halved = len(next.ids)/2, time.Now()
+			pr.state = stale
+			p.pending = nil
+			return &connector.Failure{
+				Reason: connector.ReasonBusUnreachable, Err: err,
+				Detail: fmt.Sprintf("%v, at each of %d attempts with a batch of %d bytes; going on with half of it", err, p.hangUps, len(next.raw)),
+			}
+		}
+		fallthrough
 	default:
 		p.pending = next
-		return b.explain(err, p.topic)
+		return pr.explain(err, p.topic)
 	}
 }
 
+const (
+	// maxHangUps is how often a batch is sent as it is to brokers that close the
+	// connection on it.
+	maxHangUps = 3
+
+	// sizeMemory is how long batches stay smaller then.
+	sizeMemory = time.Hour
+)
+
 // sent notes that the log holds a batch from offset on.
-func (b *Bus) sent(p *partitionState, done *batch, offset int64) {
+func (pr *producer) sent(p *partitionState, done *batch, offset int64) {
 	p.sequence = nextSequence(done.first, len(done.ids))
-	p.pending = nil
+	p.pending, p.hangUps = nil, 0
 	if offset < 0 { // the broker does not say where
 		p.window = nil
 		return
@@ -348,10 +385,10 @@ func (b *Bus) sent(p *partitionState, done *batch, offset int64) {
 
 // produce makes one request and returns the offset of the batch's first record,
 // or -1 if the broker does not say.
-func (b *Bus) produce(ctx context.Context, p *partitionState, next *batch) (int64, error) {
+func (k *cluster) produce(ctx context.Context, p *partitionState, next *batch) (int64, error) {
 	// The raw record set begins with its length, as a request carries it.
 	size := binary.BigEndian.AppendUint32(nil, uint32(len(next.raw)))
-	res, err := b.client.RawProduce(ctx, &kafka.RawProduceRequest{
+	res, err := k.client.RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic: p.topic, Partition: p.index, RequiredAcks: kafka.RequireAll,
 		RawRecords: protocol.RawRecordSet{Reader: io.MultiReader(bytes.NewReader(size), bytes.NewReader(next.raw))},
 	})
@@ -361,7 +398,7 @@ func (b *Bus) produce(ctx context.Context, p *partitionState, next *batch) (int6
 	case errors.Is(res.Error, kafka.DuplicateSequenceNumber):
 		return -1, nil
 	case res.Error != nil:
-		b.wire.forget()
+		k.wire.forget()
 		return -1, fmt.Errorf("produce to %s/%d: %w", p.topic, p.index, res.Error)
 	}
 	return res.BaseOffset, nil

@@ -37,21 +37,33 @@ type found struct {
 
 // bounds returns the offset of the first record of a partition and the one
 // after the last that consumers may see.
-func (b *Bus) bounds(ctx context.Context, name string, partition int) (first, end int64, err error) {
-	if first, err = b.listOffset(ctx, name, partition, kafka.FirstOffset, kafka.ReadUncommitted); err != nil {
+func (k *cluster) bounds(ctx context.Context, name string, partition int) (first, end int64, err error) {
+	if first, err = k.listOffset(ctx, name, partition, kafka.FirstOffset, kafka.ReadUncommitted); err != nil {
 		return 0, 0, err
 	}
-	end, err = b.listOffset(ctx, name, partition, kafka.LastOffset, kafka.ReadUncommitted)
+	end, err = k.listOffset(ctx, name, partition, kafka.LastOffset, kafka.ReadUncommitted)
 	return first, end, err
 }
 
 // listOffset returns the first offset, the one after the last, or that of the
 // first record with a time in milliseconds or a later one, −1 if there is none.
-// It asks directly, since kafka-go's ListOffsets turns every error into "unknown".
-func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int64, isolation kafka.IsolationLevel) (int64, error) {
+// It asks directly, since kafka-go's ListOffsets turns every error into "unknown". A
+// topic that was created just now may have a leader that does not know it yet: it is
+// asked again for a moment.
+func (k *cluster) listOffset(ctx context.Context, name string, partition int, at int64, isolation kafka.IsolationLevel) (offset int64, err error) {
+	for range 10 {
+		offset, err = k.listOffsetOnce(ctx, name, partition, at, isolation)
+		if codeOf(err) != kafka.NotLeaderForPartition || sleep(ctx, 50*time.Millisecond) != nil {
+			break
+		}
+	}
+	return offset, err
+}
+
+func (k *cluster) listOffsetOnce(ctx context.Context, name string, partition int, at int64, isolation kafka.IsolationLevel) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	m, err := b.wire.send(ctx, &listoffsets.Request{
+	m, err := k.wire.send(ctx, &listoffsets.Request{
 		ReplicaID: -1, IsolationLevel: int8(isolation),
 		Topics: []listoffsets.RequestTopic{{
 			Topic: name,
@@ -61,9 +73,9 @@ func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int
 		}},
 	})
 	if err != nil {
-		err = b.wire.withLayoutCause(err, name, partition)
-		b.wire.forget()
-		return 0, b.explain(fmt.Errorf("list offsets of %s: %w", name, err), name)
+		err = k.wire.withLayoutCause(err, name, partition)
+		k.wire.forget()
+		return 0, k.explain(fmt.Errorf("list offsets of %s: %w", name, err), name)
 	}
 	res := m.(*listoffsets.Response)
 	if len(res.Topics) == 0 || len(res.Topics[0].Partitions) == 0 {
@@ -71,31 +83,31 @@ func (b *Bus) listOffset(ctx context.Context, name string, partition int, at int
 	}
 	p := res.Topics[0].Partitions[0]
 	if p.ErrorCode != 0 {
-		b.wire.forget()
-		return 0, b.explain(fmt.Errorf("list offsets of %s: %w", name, kafka.Error(p.ErrorCode)), name)
+		k.wire.forget()
+		return 0, k.explain(fmt.Errorf("list offsets of %s: %w", name, kafka.Error(p.ErrorCode)), name)
 	}
 	return p.Offset, nil
 }
 
 // ensureWindow reads back the tail of a partition that has no window.
-func (b *Bus) ensureWindow(ctx context.Context, p *partitionState) error {
+func (pr *producer) ensureWindow(ctx context.Context, p *partitionState) error {
 	if p.window != nil {
 		return nil
 	}
-	if err := b.loadTail(ctx, p); err != nil {
+	if err := pr.loadTail(ctx, p); err != nil {
 		return fmt.Errorf("read back %s: %w", p.topic, err)
 	}
 	return nil
 }
 
 // loadTail makes the window of a partition from its tail.
-func (b *Bus) loadTail(ctx context.Context, p *partitionState) error {
-	first, end, err := b.bounds(ctx, p.topic, p.index)
+func (pr *producer) loadTail(ctx context.Context, p *partitionState) error {
+	first, end, err := pr.bounds(ctx, p.topic, p.index)
 	if err != nil {
 		return err
 	}
-	w := newWindow(end, b.remember)
-	if err := b.extend(ctx, p, w, first, tailScan, func() bool { return len(w.entries) >= tailOwn }); err != nil {
+	w := newWindow(end, pr.remember)
+	if err := pr.extend(ctx, p, w, first, tailScan, func() bool { return len(w.entries) >= tailOwn }); err != nil {
 		return err
 	}
 	p.window = w
@@ -103,45 +115,28 @@ func (b *Bus) loadTail(ctx context.Context, p *partitionState) error {
 }
 
 // extendBack reads further back until the window covers the event with this id.
-// What the window cannot hold besides its newer events becomes its page.
-func (b *Bus) extendBack(ctx context.Context, p *partitionState, id string) error {
-	first, _, err := b.bounds(ctx, p.topic, p.index)
+func (pr *producer) extendBack(ctx context.Context, p *partitionState, id string) error {
+	first, _, err := pr.bounds(ctx, p.topic, p.index)
 	if err != nil {
 		return err
 	}
-	w := p.window
-	err = b.extend(ctx, p, w, first, deepScan, func() bool { return w.covers(id) || len(w.entries) >= w.limit })
-	if err != nil || w.covers(id) {
-		return err
+	w, from := p.window, p.window.from
+	err = pr.extend(ctx, p, w, first, deepScan, func() bool { return w.covers(id) || len(w.entries) >= w.limit })
+	if err == nil && !w.covers(id) && !pr.warnedDepth {
+		pr.warnedDepth = true
+		pr.log.Warn("read-back limit reached, repeats of older events are not recognised",
+			"topic", p.topic, "event_id", id, "records_read", from-w.from)
 	}
-	pg := newPage(numericID(id), w.limit)
-	from := w.from
-	for from > first && !pg.passed && w.from-from < deepScan {
-		start := max(first, from-chunkMax)
-		own, err := b.ownEvents(ctx, p.topic, p.index, start, from)
-		if err != nil {
-			return err
-		}
-		pg.prepend(own)
-		from = start
-	}
-	pg.bind()
-	w.page = pg
-	if from > first && !pg.passed && !b.warnedDepth {
-		b.warnedDepth = true
-		b.log.Warn("read-back limit reached, repeats of older events are not recognised",
-			"topic", p.topic, "event_id", id, "records_read", w.from-from)
-	}
-	return nil
+	return err
 }
 
 // extend reads chunks of growing size backwards from the start of the window,
 // until enough says so, the log begins, or limit records were read.
-func (b *Bus) extend(ctx context.Context, p *partitionState, w *window, first int64, limit int64, enough func() bool) error {
+func (pr *producer) extend(ctx context.Context, p *partitionState, w *window, first int64, limit int64, enough func() bool) error {
 	size := int64(chunkFirst)
 	for scanned := int64(0); w.from > first && scanned < limit && !enough(); size = min(4*size, chunkMax) {
 		from := max(first, w.from-size)
-		own, err := b.ownEvents(ctx, p.topic, p.index, from, w.from)
+		own, err := pr.ownEvents(ctx, p.topic, p.index, from, w.from)
 		if err != nil {
 			return err
 		}
@@ -153,10 +148,10 @@ func (b *Bus) extend(ctx context.Context, p *partitionState, w *window, first in
 }
 
 // ownEvents lists the events of our source in part of a partition.
-func (b *Bus) ownEvents(ctx context.Context, name string, partition int, from, to int64) ([]found, error) {
+func (pr *producer) ownEvents(ctx context.Context, name string, partition int, from, to int64) ([]found, error) {
 	var own []found
-	err := b.scan(ctx, name, partition, from, to, kafka.ReadUncommitted, func(r *kafka.Record) error {
-		if f, ok := eventOf(r); ok && f.source == b.opts.Source {
+	err := pr.scan(ctx, name, partition, from, to, kafka.ReadUncommitted, func(r *logRecord) error {
+		if f, ok := eventOf(r); ok && f.source == pr.source {
 			own = append(own, f)
 		}
 		return nil
@@ -174,27 +169,28 @@ const (
 )
 
 // eventOf reads an event's identity from a record's headers.
-func eventOf(r *kafka.Record) (found, bool) {
+func eventOf(r *logRecord) (found, bool) {
 	f := found{
-		source: cmp.Or(headerOf(r, headerSource), headerOf(r, "ce_source")),
-		id:     cmp.Or(headerOf(r, headerID), headerOf(r, "ce_id")), offset: r.Offset,
+		source: cmp.Or(r.header(headerSource), r.header("ce_source")),
+		id:     cmp.Or(r.header(headerID), r.header("ce_id")), offset: r.offset,
 	}
 	return f, f.id != "" && f.source != ""
 }
 
 // scan calls f for each record of [from, to) that is still there, in order.
-func (b *Bus) scan(ctx context.Context, name string, partition int, from, to int64, isolation kafka.IsolationLevel, f func(*kafka.Record) error) error {
+func (k *cluster) scan(ctx context.Context, name string, partition int, from, to int64, isolation kafka.IsolationLevel, f func(*logRecord) error) error {
 	for idle := 0; from < to; {
-		next, err := b.fetch(ctx, name, partition, from, fetchWait, isolation, func(r *kafka.Record) error {
-			if r.Offset >= to {
+		at, err := k.fetch(ctx, name, partition, from, fetchWait, isolation, func(r *logRecord) error {
+			if r.offset >= to {
 				return nil
 			}
 			return f(r)
 		})
+		next := at.next
 		switch {
 		case errors.Is(err, kafka.OffsetOutOfRange):
 			// Retention moved the start of the log under us.
-			first, lerr := b.listOffset(ctx, name, partition, kafka.FirstOffset, kafka.ReadUncommitted)
+			first, lerr := k.listOffset(ctx, name, partition, kafka.FirstOffset, kafka.ReadUncommitted)
 			if lerr != nil {
 				return lerr
 			}

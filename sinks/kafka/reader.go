@@ -26,7 +26,7 @@ const readStep = 1000
 // Partitions added meanwhile are not followed.
 func (b *Bus) Read(ctx context.Context, q connector.Query, f func(connector.Stored) error) error {
 	var stopped error
-	r := &reading{bus: b, query: q, handle: func(s connector.Stored) error {
+	r := &reading{cluster: b.cluster, query: q, handle: func(s connector.Stored) error {
 		stopped = f(s)
 		return stopped
 	}}
@@ -49,7 +49,7 @@ func (b *Bus) Read(ctx context.Context, q connector.Query, f func(connector.Stor
 
 // A reading is one call of [Bus.Read].
 type reading struct {
-	bus     *Bus
+	*cluster
 	query   connector.Query
 	cursors []*cursor
 
@@ -72,15 +72,15 @@ func (r *reading) begin(ctx context.Context) error {
 	}
 	var names []string
 	for _, class := range classes {
-		names = append(names, r.bus.topicFor(class))
+		names = append(names, r.topicFor(class))
 	}
-	topics, err := r.bus.describe(ctx, names)
+	topics, err := r.describe(ctx, names)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		if err := topics[name].err; err != nil {
-			return r.bus.explain(err, name)
+			return r.explain(err, name)
 		}
 		for i := range topics[name].partitions {
 			c, err := r.open(ctx, partitionKey{name, i})
@@ -102,10 +102,10 @@ func (r *reading) open(ctx context.Context, k partitionKey) (*cursor, error) {
 	}
 	c := &cursor{partitionKey: k}
 	var err error
-	if c.end, err = r.bus.listOffset(ctx, k.topic, k.index, kafka.LastOffset, kafka.ReadCommitted); err != nil {
+	if c.end, err = r.listOffset(ctx, k.topic, k.index, kafka.LastOffset, kafka.ReadCommitted); err != nil {
 		return nil, err
 	}
-	if c.next, err = r.bus.listOffset(ctx, k.topic, k.index, start, kafka.ReadCommitted); err != nil {
+	if c.next, err = r.listOffset(ctx, k.topic, k.index, start, kafka.ReadCommitted); err != nil {
 		return nil, err
 	}
 	if c.next < 0 { // all records are older
@@ -187,7 +187,7 @@ func (r *reading) fill(ctx context.Context, c *cursor) error {
 
 // scan calls f for each selected event of [from, to).
 func (r *reading) scan(ctx context.Context, k partitionKey, from, to int64, f func(connector.Stored) error) error {
-	return r.bus.scan(ctx, k.topic, k.index, from, to, kafka.ReadCommitted, func(rec *kafka.Record) error {
+	return r.cluster.scan(ctx, k.topic, k.index, from, to, kafka.ReadCommitted, func(rec *logRecord) error {
 		if s, ok := r.decode(k, rec); ok {
 			return f(s)
 		}
@@ -207,15 +207,15 @@ func (r *reading) follow(ctx context.Context) error {
 func (r *reading) followPartition(ctx context.Context, c *cursor) error {
 	for pause := newBackOff(backoffMin, backoffMax); ; {
 		var failed error // of handle
-		next, err := r.bus.fetch(ctx, c.topic, c.index, c.next, controlWait, kafka.ReadCommitted, func(rec *kafka.Record) error {
+		at, err := r.fetch(ctx, c.topic, c.index, c.next, controlWait, kafka.ReadCommitted, func(rec *logRecord) error {
 			if s, ok := r.decode(c.partitionKey, rec); ok {
 				failed = r.handleOne(ctx, s)
 			}
 			return failed
 		})
-		c.next = next
+		c.next = at.next
 		if errors.Is(err, kafka.OffsetOutOfRange) { // retention deleted it, or the topic was recreated
-			c.next, err = r.bus.listOffset(ctx, c.topic, c.index, kafka.FirstOffset, kafka.ReadCommitted)
+			c.next, err = r.listOffset(ctx, c.topic, c.index, kafka.FirstOffset, kafka.ReadCommitted)
 		}
 		switch {
 		case failed != nil:
@@ -245,13 +245,9 @@ func (r *reading) handleOne(ctx context.Context, s connector.Stored) error {
 
 // decode reads a record, and reports whether it is an event that the query
 // selects.
-func (r *reading) decode(k partitionKey, rec *kafka.Record) (connector.Stored, bool) {
-	body, err := readAll(rec.Value)
-	if err != nil {
-		return connector.Stored{}, false
-	}
-	e, err := connector.BindingKafka.Decode(func(name string) string { return headerOf(rec, name) }, body)
-	s := connector.Stored{Event: e, Place: placeName(k.topic, k.index, rec.Offset), At: rec.Time}
+func (r *reading) decode(k partitionKey, rec *logRecord) (connector.Stored, bool) {
+	e, err := Binding.Decode(rec.header, rec.value)
+	s := connector.Stored{Event: e, Place: placeName(k.topic, k.index, rec.offset), At: rec.time}
 	return s, err == nil && r.selects(s)
 }
 
@@ -269,15 +265,6 @@ func (r *reading) selects(s connector.Stored) bool {
 		Priority string `json:"priority_name"`
 	}
 	return json.Unmarshal(s.Data, &data) == nil && data.Priority == r.query.Priority
-}
-
-func headerOf(rec *kafka.Record, name string) string {
-	for _, h := range rec.Headers {
-		if h.Key == name {
-			return string(h.Value)
-		}
-	}
-	return ""
 }
 
 // placeName names the place of a record, which no other ever has.

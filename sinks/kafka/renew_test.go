@@ -15,12 +15,12 @@ func TestARenewalThatFailedIsMadeUpForWithoutAMessage(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault kfake.Fault
-		ready bool // the producer can still be used
+		state state // of the producer after it
 	}{
-		{"refused for now", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.NotLeaderForPartition}, true},
-		{"nobody knows why", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.UnknownServerError}, false},
-		{"half done", kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError}, false},
-		{"the producer is forgotten", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.InvalidProducerIDMapping}, false},
+		{"refused for now", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.NotLeaderForPartition}, ready},
+		{"nobody knows why", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.UnknownServerError}, stale},
+		{"half done", kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError}, stale},
+		{"the producer is forgotten", kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.InvalidProducerIDMapping}, stale},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cluster := keepFake(t)
@@ -28,13 +28,13 @@ func TestARenewalThatFailedIsMadeUpForWithoutAMessage(t *testing.T) {
 			b := keepBus(t, c, source)
 			keepPublish(t, b, 1, 3)
 			cluster.Fault(tt.fault)
-			next := b.keepClaim(keepContext(t))
-			if next != keepRetry || b.ready != tt.ready || keepReason(b) == "" {
-				t.Errorf("a failed renewal: again in %v, ready %v, reason %q; want again in %v, ready %v, a reason", next, b.ready, keepReason(b), keepRetry, tt.ready)
+			next := b.all()[0].keepClaim(keepContext(t))
+			if next != keepRetry || b.all()[0].state != tt.state || keepReason(b) == "" {
+				t.Errorf("a failed renewal: again in %v, state %v, reason %q; want again in %v, state %v, a reason", next, b.all()[0].state, keepReason(b), keepRetry, tt.state)
 			}
-			next = b.keepClaim(keepContext(t))
-			if next != keepInterval || !b.ready || keepReason(b) != "" {
-				t.Errorf("the next renewal: again in %v, ready %v, reason %q; want again in %v, ready, no reason", next, b.ready, keepReason(b), keepInterval)
+			next = b.all()[0].keepClaim(keepContext(t))
+			if next != keepInterval || b.all()[0].state != ready || keepReason(b) != "" {
+				t.Errorf("the next renewal: again in %v, state %v, reason %q; want again in %v, ready, no reason", next, b.all()[0].state, keepReason(b), keepInterval)
 			}
 			keepPublish(t, b, 1, 5)
 			if got := recordsOf(t, b); got != 5 {
@@ -51,7 +51,7 @@ func TestAFenceLeftHalfDoneHoldsNobodyBackAndIsFinishedLater(t *testing.T) {
 	b := keepBus(t, c, source)
 	keepPublish(t, b, 1, 3)
 	res, err := b.client.AddPartitionsToTxn(keepContext(t), &kafkago.AddPartitionsToTxnRequest{
-		TransactionalID: b.txnID(), ProducerID: int(b.id), ProducerEpoch: int(b.epoch),
+		TransactionalID: b.all()[0].txnID, ProducerID: int(b.all()[0].id), ProducerEpoch: int(b.all()[0].epoch),
 		Topics: map[string][]kafkago.AddPartitionToTxn{c.Topic: {{Partition: 0}}},
 	})
 	if err != nil || res.Topics[c.Topic][0].Error != nil {
@@ -70,8 +70,8 @@ func TestAFenceLeftHalfDoneHoldsNobodyBackAndIsFinishedLater(t *testing.T) {
 	if got, want := stable[c.Topic][0].Offset, ends[c.Topic][0].Offset; got != want {
 		t.Errorf("consumers of committed records read to offset %d, want %d: an open fence holds them back", got, want)
 	}
-	b.ready = false // as a request without an answer leaves it
-	if err := b.renew(keepContext(t)); err != nil {
+	b.all()[0].state = stale // as a request without an answer leaves it
+	if err := b.all()[0].renew(keepContext(t)); err != nil {
 		t.Errorf("renew: %v", err)
 	}
 	keepPublish(t, b, 7, 3)

@@ -2,23 +2,30 @@ package kafka
 
 import (
 	"context"
+	"strings"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// newMechanism returns the configured SASL mechanism, or nil for none.
-func newMechanism(c Config) (sasl.Mechanism, error) {
+// mechanism returns the configured SASL mechanism, or nil for none, with the
+// password of now.
+func (d *dialer) mechanism() (sasl.Mechanism, error) {
+	c := d.config
+	password, err := c.password()
+	if err != nil {
+		return nil, err
+	}
 	switch c.SASLMechanism {
 	case mechanismPlain:
-		return plain.Mechanism{Username: c.Username, Password: c.Password.Reveal()}, nil
+		return plain.Mechanism{Username: c.Username, Password: password}, nil
 	case mechanismSHA256:
-		return scram.Mechanism(scram.SHA256, c.Username, c.Password.Reveal())
+		return scram.Mechanism(scram.SHA256, c.Username, password)
 	case mechanismSHA512:
-		return scram.Mechanism(scram.SHA512, c.Username, c.Password.Reveal())
+		return scram.Mechanism(scram.SHA512, c.Username, password)
 	case mechanismOAuth:
-		return newOAuth(c), nil
+		return d.bearer, nil
 	default:
 		return nil, nil
 	}
@@ -26,7 +33,8 @@ func newMechanism(c Config) (sasl.Mechanism, error) {
 
 // bearer is SASL/OAUTHBEARER (RFC 7628), which kafka-go does not have.
 type bearer struct {
-	token func(ctx context.Context) (string, error)
+	token      func(ctx context.Context) (string, error)
+	extensions []string // name=value
 }
 
 func (b bearer) Name() string { return mechanismOAuth }
@@ -37,7 +45,11 @@ func (b bearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return bearerSession{}, []byte("n,,\x01auth=Bearer " + token + "\x01\x01"), nil
+	first := "n,,\x01auth=Bearer " + token + "\x01"
+	for _, pair := range b.extensions {
+		first += strings.TrimSpace(pair) + "\x01"
+	}
+	return bearerSession{}, []byte(first + "\x01"), nil
 }
 
 type bearerSession struct{}

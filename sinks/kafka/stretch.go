@@ -17,10 +17,11 @@ import (
 type stretch struct {
 	ledger    *ledger
 	next      int64 // to fetch
+	end       int64 // of the topic when it was last looked at
 	committed int64 // the group's offset, −1 = none
 	dirty     bool  // the ledger is ahead of it
 	settled   chan int64
-	slots     chan struct{} // taken by commands in hand
+	slots     chan struct{} // taken by commands from next on, settled or not
 }
 
 // serve fetches and commits until ctx ends, or the topic does not have the next
@@ -47,7 +48,7 @@ func (s *server) serve(ctx context.Context, st *stretch) (read bool, err error) 
 		select {
 		case it := <-fetched:
 			st.ledger.take(it.offset)
-			s.hand(ctx, it)
+			s.workers.Go(func() { s.carryOut(ctx, it) })
 		case offset := <-st.settled:
 			st.settle(offset)
 			st.settleMore()
@@ -65,9 +66,9 @@ func (s *server) serve(ctx context.Context, st *stretch) (read bool, err error) 
 			return true, nil
 		}
 		if st.dirty && retry == nil {
-			err := s.bus.commit(ctx, s.partition, st.ledger.next)
+			err := s.commit(ctx, s.partition, st.ledger.next)
 			wait := pause.NextBackOff()
-			s.bus.failed(ctx, s.committing, err, wait)
+			s.failed(ctx, s.committing, err, wait)
 			switch {
 			case errors.Is(err, connector.ErrFenced):
 				st.dirty = false
@@ -83,10 +84,14 @@ func (s *server) serve(ctx context.Context, st *stretch) (read bool, err error) 
 	}
 }
 
-// settle notes that a command has ended and makes room for another.
+// settle notes that a command has ended, and makes room for others if all before it
+// have: what would be repeated after a crash must be less than the results that
+// are read back then.
 func (st *stretch) settle(offset int64) {
-	<-st.slots
-	st.dirty = st.ledger.settle(offset) || st.dirty
+	for range st.ledger.settle(offset) {
+		<-st.slots
+		st.dirty = true
+	}
 }
 
 // settleMore settles what else has ended by now.
@@ -112,8 +117,8 @@ func (s *server) finish(ctx context.Context, st *stretch) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalCommit)
 	defer cancel()
-	if err := s.bus.commit(ctx, s.partition, st.ledger.next); err != nil {
-		s.bus.log.Warn("final commit failed, the last commands will be carried out again",
+	if err := s.commit(ctx, s.partition, st.ledger.next); err != nil {
+		s.log.Warn("final commit failed, the last commands will be carried out again",
 			"partition", s.partition, "error", err)
 	}
 }
@@ -124,7 +129,7 @@ func (s *server) finish(ctx context.Context, st *stretch) {
 func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (read bool, err error) {
 	pause := newBackOff(backoffMin, backoffMax)
 	for patience := controlWait; ctx.Err() == nil; {
-		items, after, err := s.fetchItems(ctx, st, patience)
+		items, at, err := s.fetchItems(ctx, st, patience)
 		if errors.Is(err, kafka.OffsetOutOfRange) {
 			return read, nil // retention deleted it, or the topic was recreated
 		}
@@ -133,7 +138,7 @@ func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (r
 		}
 		if err != nil {
 			wait := pause.NextBackOff()
-			s.bus.failed(ctx, s.reading, err, wait)
+			s.failed(ctx, s.reading, err, wait)
 			_ = sleep(ctx, wait)
 			patience = 0 // to say at once that it works again
 			continue
@@ -155,24 +160,25 @@ func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (r
 				return read, nil
 			}
 		}
-		st.next = after
+		st.next, st.end = at.next, at.end
 	}
 	return read, nil
 }
 
 // fetchItems reads once, and waits for a first command as long as patience says.
-func (s *server) fetchItems(ctx context.Context, st *stretch, patience time.Duration) (items []item, next int64, err error) {
+func (s *server) fetchItems(ctx context.Context, st *stretch, patience time.Duration) (items []item, at fetched, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience+controlGrace)
 	defer cancel()
-	next, err = s.bus.fetch(ctx, s.bus.config.ControlTopic, s.partition, st.next, patience, kafka.ReadCommitted, func(r *kafka.Record) error {
-		body, err := readAll(r.Value)
-		if err != nil {
-			return err
+	began := time.Now()
+	at, err = s.fetch(ctx, s.config.ControlTopic, s.partition, st.next, patience, kafka.ReadCommitted, func(r *logRecord) error {
+		it := item{offset: r.offset, body: r.value, time: r.time, settled: st.settled}
+		if st.next >= st.end { // it was not there when the topic was last looked at
+			it.arrived = began
 		}
-		items = append(items, item{offset: r.Offset, body: body, time: r.Time, settled: st.settled})
+		items = append(items, it)
 		return nil
 	})
-	return items, next, err
+	return items, at, err
 }
 
 // A ledger keeps the books of one partition of the control topic: which
@@ -190,15 +196,15 @@ func newLedger(next int64) *ledger {
 // take notes a command that was handed out. Offsets must ascend.
 func (l *ledger) take(offset int64) { l.open = append(l.open, offset) }
 
-// settle notes that a command has ended and tells whether that moved next.
-func (l *ledger) settle(offset int64) bool {
+// settle notes that a command has ended, and returns how many more are settled with
+// all before them.
+func (l *ledger) settle(offset int64) (moved int) {
 	l.done[offset] = true
-	moved := false
 	for len(l.open) > 0 && l.done[l.open[0]] {
 		delete(l.done, l.open[0])
 		l.next = l.open[0] + 1
 		l.open = l.open[1:]
-		moved = true
+		moved++
 	}
 	return moved
 }

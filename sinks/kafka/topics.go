@@ -54,8 +54,8 @@ func (t topic) maxBytes() int {
 func (t topic) compacted() bool { return strings.Contains(t.config["cleanup.policy"], "compact") }
 
 // describe asks for the state of topics.
-func (b *Bus) describe(ctx context.Context, names []string) (map[string]topic, error) {
-	res, err := b.wire.metadata(ctx, names, true)
+func (k *cluster) describe(ctx context.Context, names []string) (map[string]topic, error) {
+	res, err := k.wire.metadata(ctx, names, true)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func topicOf(t metadata.ResponseTopic) topic {
 
 // configs reads the settings of topics that matter to us. Without permission to
 // read them it returns none.
-func (b *Bus) configs(ctx context.Context, names ...string) (map[string]map[string]string, error) {
+func (k *cluster) configs(ctx context.Context, names ...string) (map[string]map[string]string, error) {
 	req := &kafka.DescribeConfigsRequest{}
 	for _, n := range names {
 		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
@@ -94,7 +94,7 @@ func (b *Bus) configs(ctx context.Context, names ...string) (map[string]map[stri
 			ConfigNames: []string{"max.message.bytes", "cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "unclean.leader.election.enable", "flush.messages"},
 		})
 	}
-	res, err := b.client.DescribeConfigs(ctx, req)
+	res, err := k.client.DescribeConfigs(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("read the topics' settings: %w", unwrapClient(err))
 	}
@@ -113,10 +113,11 @@ func (b *Bus) configs(ctx context.Context, names ...string) (map[string]map[stri
 }
 
 // prepareTopics creates missing topics, refuses unusable ones, and reads their
-// settings. The control topic may be created later.
-func (b *Bus) prepareTopics(ctx context.Context) error {
-	names := b.topicNames()
-	topics, err := b.describe(ctx, names)
+// settings. The control topic may be created later, and of topics other than
+// wanted a partition may be without a leader for now.
+func (k *cluster) prepareTopics(ctx context.Context, wanted string) error {
+	names := k.topicNames()
+	topics, err := k.describe(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -126,15 +127,15 @@ func (b *Bus) prepareTopics(ctx context.Context) error {
 			missing = append(missing, n)
 		}
 	}
-	if len(missing) > 0 && b.config.CreateTopics {
-		if err := b.createTopics(ctx, missing); err != nil {
+	if len(missing) > 0 && k.config.CreateTopics {
+		if err := k.createTopics(ctx, missing); err != nil {
 			return err
 		}
-		if topics, err = b.awaitTopics(ctx, names); err != nil {
+		if topics, err = k.awaitTopics(ctx, names); err != nil {
 			return err
 		}
 	}
-	configs, err := b.configs(ctx, names...)
+	configs, err := k.configs(ctx, names...)
 	if err != nil {
 		return err
 	}
@@ -144,68 +145,87 @@ func (b *Bus) prepareTopics(ctx context.Context) error {
 		t.config = configs[n]
 		topics[n] = t
 		switch {
-		case n == b.config.ControlTopic:
+		case n == k.config.ControlTopic:
 			// ServeCommands waits for it, and says so.
+		case n != wanted && t.err != nil && passes(t.err):
+			k.log.Warn("topic has no leader, what is for it waits", "topic", n)
 		case t.err != nil:
-			errs = append(errs, b.explain(t.err, n))
-		case n != b.config.ResultTopic && t.compacted():
-			errs = append(errs, b.compactedError(n))
+			errs = append(errs, k.explain(t.err, n))
+		case n != k.config.ResultTopic && t.compacted():
+			errs = append(errs, k.compactedError(n))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	b.setTopics(topics)
+	k.setTopics(topics)
 	return nil
 }
 
 // compactedError refuses a topic that keeps only the last record of each key:
 // all events of a device have one key.
-func (b *Bus) compactedError(name string) error {
+func (k *cluster) compactedError(name string) error {
 	return &connector.Failure{
 		Reason: connector.ReasonBusMisconfigured,
 		Detail: "topic " + name + " is compacted and would keep only the last event of each device",
-		Remedy: fmt.Sprintf("run: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config cleanup.policy=delete", b.firstBroker(), name),
+		Remedy: "run: " + k.alterLine(name, "cleanup.policy=delete"),
 	}
 }
 
 // createTopics creates topics with one partition, which keeps all events in one
 // order, and the broker's default replication.
-func (b *Bus) createTopics(ctx context.Context, names []string) error {
-	res, err := b.client.CreateTopics(ctx, createRequest(names, false))
+func (k *cluster) createTopics(ctx context.Context, names []string) error {
+	res, err := k.client.CreateTopics(ctx, k.createRequest(names, false))
 	if err != nil {
-		return fmt.Errorf("create topics: %w", unwrapClient(err))
+		return k.createError(unwrapClient(err), strings.Join(names, ", "))
 	}
-	b.wire.forget()
+	k.wire.forget()
 	var errs []error
 	for _, n := range names {
 		err := res.Errors[n]
 		switch {
 		case err == nil:
-			b.log.Info("topic created", "topic", n)
+			k.log.Info("topic created", "topic", n)
 		case errors.Is(err, kafka.TopicAlreadyExists):
 		default:
-			errs = append(errs, fmt.Errorf("create topic %s: %w; ask an administrator to run: %s", n, err, b.createLine(n)))
+			errs = append(errs, k.createError(err, n))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func createRequest(names []string, validateOnly bool) *kafka.CreateTopicsRequest {
+// createError says why topics cannot be created. That a broker cannot be reached is
+// nothing an administrator of topics can mend.
+func (k *cluster) createError(err error, topic string) error {
+	if err == nil || codeOf(err) == 0 {
+		return err
+	}
+	return &connector.Failure{
+		Reason: reasonOf(err), Err: err,
+		Detail: fmt.Sprintf("topic %s does not exist and cannot be created: %v", topic, err),
+		Remedy: "ask an administrator to run: " + k.createLine(topic),
+	}
+}
+
+func (k *cluster) createRequest(names []string, validateOnly bool) *kafka.CreateTopicsRequest {
 	req := &kafka.CreateTopicsRequest{ValidateOnly: validateOnly}
 	for _, n := range names {
-		req.Topics = append(req.Topics, kafka.TopicConfig{
+		t := kafka.TopicConfig{
 			Topic: n, NumPartitions: 1, ReplicationFactor: -1,
 			ConfigEntries: []kafka.ConfigEntry{{ConfigName: "cleanup.policy", ConfigValue: "delete"}},
-		})
+		}
+		if n == k.config.ControlTopic { // a command's age is not its sender's clock's
+			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: "message.timestamp.type", ConfigValue: "LogAppendTime"})
+		}
+		req.Topics = append(req.Topics, t)
 	}
 	return req
 }
 
 // awaitTopics waits until created topics have leaders that all brokers know of.
-func (b *Bus) awaitTopics(ctx context.Context, names []string) (map[string]topic, error) {
+func (k *cluster) awaitTopics(ctx context.Context, names []string) (map[string]topic, error) {
 	for {
-		topics, err := b.describe(ctx, names)
+		topics, err := k.describe(ctx, names)
 		if err != nil {
 			return nil, err
 		}

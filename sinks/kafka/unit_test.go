@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
-	"runtime"
+	"net"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -76,8 +75,8 @@ func TestABatchIsReadByOtherClientsAsItWasWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		value, _ := readAll(r.Value)
-		key, _ := readAll(r.Key)
+		value, _ := protocol.ReadAll(r.Value)
+		key, _ := protocol.ReadAll(r.Key)
 		if string(key) != want.key || !bytes.Equal(value, want.value) || r.Offset != int64(i) || !r.Time.Equal(now) || len(r.Headers) != len(want.headers) {
 			t.Errorf("record %d: got key %q, %d bytes, offset %d, time %v, headers %v", i, key, len(value), r.Offset, r.Time, r.Headers)
 		}
@@ -139,13 +138,61 @@ func TestTheCommittedOffsetPassesNoOpenCommand(t *testing.T) {
 				}
 				want = o + 1
 			}
-			if l.next != want || moved != (l.next != before) {
-				t.Fatalf("after %v: next %d, moved %v; want %d", settled, l.next, moved, want)
+			if l.next != want || (moved > 0) != (l.next != before) {
+				t.Fatalf("after %v: next %d, moved %d; want %d", settled, l.next, moved, want)
 			}
 		}
 		if len(l.open) > 0 || len(l.done) > 0 {
 			t.Fatalf("the ledger keeps %v, %v", l.open, l.done)
 		}
+	}
+}
+
+// What would be carried out again after a crash is less than the results that are
+// read back then: a command settled out of turn makes no room for another.
+func TestCommandsSettledOutOfTurnStillCount(t *testing.T) {
+	st := &stretch{ledger: newLedger(5), slots: make(chan struct{}, 3)}
+	for offset := range int64(3) {
+		st.slots <- struct{}{}
+		st.ledger.take(5 + offset)
+	}
+	for _, step := range []struct {
+		settled int64
+		left    int
+	}{{6, 3}, {5, 1}, {7, 0}} {
+		st.settle(step.settled)
+		if got := len(st.slots); got != step.left {
+			t.Errorf("after offset %d: %d of 3 slots are taken, want %d", step.settled, got, step.left)
+		}
+	}
+	if maxInHand > tailOwn/2 {
+		t.Errorf("up to %d commands may be carried out again, and %d results are read back", maxInHand, tailOwn)
+	}
+}
+
+// A broker with KIP-368 closes a connection whose login is too old.
+func TestConnectionIsNotUsedBeyondItsLogin(t *testing.T) {
+	w := newWire(&dialer{}, nil, nil)
+	_, theirs := net.Pipe()
+	old, young := &link{addr: "a", conn: theirs, until: time.Now().Add(-time.Second)}, &link{addr: "b", conn: theirs, until: time.Now().Add(time.Hour)}
+	w.park(old)
+	w.park(young)
+	if l, err := w.take(t.Context(), "b"); l != young {
+		t.Errorf("take: got %v, %v, want the link that was parked", l, err)
+	}
+	w.dialer.refused, w.dialer.until = errReadOnly, time.Now().Add(time.Hour) // it would be dialled anew
+	w.dialer.with = w.dialer.config.secrets()
+	if l, err := w.take(t.Context(), "a"); !errors.Is(err, errReadOnly) {
+		t.Errorf("take: got %v, %v, want a new connection to be made", l, err)
+	}
+}
+
+// The first message of a client (RFC 7628, 3.1).
+func TestOAuthExtensionsAreSent(t *testing.T) {
+	b := bearer{token: func(context.Context) (string, error) { return "tok", nil }, extensions: []string{"logicalCluster=lkc-1", " identityPoolId=pool-2"}}
+	_, got, err := b.Start(t.Context())
+	if want := "n,,\x01auth=Bearer tok\x01logicalCluster=lkc-1\x01identityPoolId=pool-2\x01\x01"; string(got) != want || err != nil {
+		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -186,81 +233,6 @@ func TestAWindowReachesBackToWhatItForgotLast(t *testing.T) {
 	}
 }
 
-func TestAPageAnswersForTheOldestEventsWantedAndForNoOthers(t *testing.T) {
-	events := func(first, n int) (out []found) {
-		for i := range n {
-			out = append(out, found{"s", fmt.Sprint(first + i), int64(first + i)})
-		}
-		return out
-	}
-	w := newWindow(1000, 10)
-	w.prepend(events(990, 10), 990)
-	pg := newPage(205, 10)
-	for first := 980; !pg.passed; first -= 10 { // backwards, as the log is read
-		pg.prepend(events(first, 10))
-	}
-	pg.bind()
-	w.page = pg
-	for id, want := range map[string]struct{ covered, held bool }{
-		"204": {false, false}, "205": {true, true}, "214": {true, true}, "215": {false, false}, "989": {false, false},
-		"990": {false, true}, "999": {true, true},
-	} {
-		if covered, held := w.covers(id), w.has(keyOf("s", id)); covered != want.covered || held != want.held {
-			t.Errorf("event %s: covered %v, held %v; want %+v", id, covered, held, want)
-		}
-	}
-
-	all := newPage(985, 10)
-	all.prepend(events(980, 10))
-	all.bind()
-	if w.page = all; !w.covers("989") {
-		t.Error("a page that reaches the window does not answer for all between")
-	}
-	w.append(keyOf("s", "1000"), "1000", 1000) // the window forgets 990
-	if w.covers("990") || !w.covers("989") || !w.covers("992") {
-		t.Error("the page answers for what the window forgot after the page was made")
-	}
-}
-
-func TestAKeyHasOneCommandInHandAtATime(t *testing.T) {
-	const keys, commands = 8, 5000
-	var inHand [keys]atomic.Int64
-	var twice atomic.Int64
-	s := &server{bus: &Bus{}, queues: map[string][]item{}}
-	s.handler = func(_ context.Context, c connector.Command) (connector.Result, error) {
-		k := &inHand[c.Body[0]-'a']
-		if k.Add(1) > 1 {
-			twice.Add(1)
-		}
-		runtime.Gosched()
-		k.Add(-1)
-		return connector.Result{}, nil
-	}
-	var senders sync.WaitGroup
-	for k := range keys { // many, so that there is a press at the lock
-		senders.Go(func() {
-			body := []byte(strings.Repeat(string(rune('a'+k)), 30))
-			settled := make(chan int64, maxInHand)
-			for n := range int64(commands) {
-				// The next comes when the worker of the last is about to end.
-				s.hand(t.Context(), item{offset: n, body: body, settled: settled})
-				if got := <-settled; got != n {
-					t.Errorf("settled: got %d, want %d", got, n)
-					return
-				}
-			}
-		})
-	}
-	senders.Wait()
-	s.workers.Wait()
-	if got := twice.Load(); got > 0 {
-		t.Errorf("a command was handed over beside another of its key %d times", got)
-	}
-	if len(s.queues) > 0 {
-		t.Errorf("after all ended %d keys have commands queued", len(s.queues))
-	}
-}
-
 func TestCredentialsInTheClearAreWarnedOf(t *testing.T) {
 	for _, tt := range []struct {
 		name, mechanism, broker string
@@ -296,16 +268,59 @@ func FuzzBatch(f *testing.F) {
 		if _, err := set.ReadFrom(bytes.NewReader(append(binary.BigEndian.AppendUint32(nil, uint32(len(raw))), raw...))); err != nil {
 			t.Fatal(err)
 		}
+		b, rest, err := splitBatch(raw)
+		if err != nil || b == nil || len(rest) > 0 {
+			t.Fatalf("split a batch: got %v, %d bytes left, %v", b, len(rest), err)
+		}
 		count := 0
-		if err := eachRecord(set.Records, func(r *kafkago.Record) error {
-			got, err := readAll(r.Value)
-			if err != nil || !cmp.Equal(string(got), string(body)) || r.Headers[0].Key != name || string(r.Headers[0].Value) != value {
-				t.Errorf("record %d: got %q, %v, %v", count, got, r.Headers, err)
+		if err := b.each(func(r *logRecord) error {
+			theirs, err := set.Records.ReadRecord()
+			if err != nil || theirs.Offset != r.offset || !theirs.Time.Equal(r.time) {
+				t.Errorf("record %d: got offset %d, time %v, want as kafka-go reads it: %+v, %v", count, r.offset, r.time, theirs, err)
+			}
+			if string(r.value) != string(body) || string(r.key) != key || r.headers[0] != (connector.Header{Name: name, Value: value}) {
+				t.Errorf("record %d: got %q, %q, %v", count, r.key, r.value, r.headers)
 			}
 			count++
 			return nil
 		}); err != nil || count != n {
 			t.Fatalf("read %d of %d records: %v", count, n, err)
 		}
+	})
+}
+
+// Whatever a broker sends, it is read within bounds, and reading makes progress.
+func FuzzFetchAnswer(f *testing.F) {
+	enc := newBatchEncoder(0)
+	enc.add(record{key: "k", headers: []connector.Header{{Name: "n", Value: "v"}}, value: []byte("value")}, 1<<20)
+	raw := enc.finish(time.Now(), 1, 2, 3)
+	for codec := range uint16(6) {
+		f.Add(append(make([]byte, 20), raw...), raw, int16(11), codec)
+	}
+	f.Fuzz(func(t *testing.T, answer, records []byte, version int16, codec uint16) {
+		_, _ = decodeFetch(answer, version)
+		if len(records) >= batchHeader && records[16] == 2 { // past the checksum
+			records = bytes.Clone(records)
+			binary.BigEndian.PutUint16(records[batchAttrsAt:], codec)
+			binary.BigEndian.PutUint32(records[batchLengthAt:], uint32(len(records)-batchLengthAt-4))
+			binary.BigEndian.PutUint32(records[batchCRCAt:], crc32.Checksum(records[batchAttrsAt:], castagnoli))
+		}
+		b, rest, err := splitBatch(records)
+		if err != nil || b == nil {
+			return
+		}
+		if len(rest) >= len(records) {
+			t.Fatal("no progress")
+		}
+		total := 0
+		_ = b.each(func(r *logRecord) error {
+			if r.offset < b.first || r.offset > max(b.first, b.last) {
+				t.Errorf("offset %d of a batch from %d to %d", r.offset, b.first, b.last)
+			}
+			if total += len(r.value) + len(r.key); total > maxOpened || len(r.value) > maxValue+1 {
+				t.Errorf("read %d bytes, and %d at once", total, len(r.value))
+			}
+			return nil
+		})
 	})
 }

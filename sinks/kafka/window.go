@@ -2,14 +2,13 @@ package kafka
 
 import (
 	"crypto/sha256"
-	"math"
 	"strconv"
 )
 
-// windowSize bounds how many of our own events a partition's window remembers,
-// and how many a page of it does. It bounds memory, not correctness: older ones
-// are looked up in the log.
-const windowSize = 1 << 17
+// windowSize bounds how many of our own events a partition's window remembers: more
+// than a queue can hold, since senders may send 10 000 a month and application, and
+// Pushover keeps a message for 21 days.
+const windowSize = 1 << 18
 
 // An eventKey stands for an event's source and id. It is a digest, because a
 // window may hold many and a collision would lose a message.
@@ -30,7 +29,6 @@ type window struct {
 	whole   bool  // and there is nothing of ours before it
 	entries []entry
 	offsets map[eventKey]int64
-	page    *page // what was looked up beyond it last; may be nil
 }
 
 type entry struct {
@@ -52,9 +50,7 @@ func numericID(id string) uint64 {
 
 // place tells where in the log an event stands.
 func (w *window) place(k eventKey) (offset int64, ok bool) {
-	if offset, ok = w.offsets[k]; !ok && w.page != nil {
-		offset, ok = w.page.offsets[k]
-	}
+	offset, ok = w.offsets[k]
 	return offset, ok
 }
 
@@ -71,10 +67,7 @@ func (w *window) covers(id string) bool {
 	if w.whole || n == 0 {
 		return true
 	}
-	if len(w.entries) > 0 && w.entries[0].id != 0 && n > w.entries[0].id {
-		return true
-	}
-	return w.page != nil && w.page.low <= n && n <= w.page.high
+	return len(w.entries) > 0 && w.entries[0].id != 0 && n > w.entries[0].id
 }
 
 // append adds an event that was just written.
@@ -96,9 +89,6 @@ func (w *window) evict() {
 	w.whole = false
 	w.entries = w.entries[1:]
 	delete(w.offsets, oldest.key)
-	if w.page != nil && oldest.id != 0 {
-		w.page.endBefore(oldest.id) // it was made when this one was not missing
-	}
 }
 
 // prepend adds older events, in log order, found from the offset from on.
@@ -115,58 +105,3 @@ func (w *window) prepend(found []found, from int64) {
 	w.entries = append(older, w.entries...)
 	w.from = from
 }
-
-// A page is what is known of our events before a window: all with an id from
-// low to high. It serves repeats of a backlog that is larger than the window,
-// which come in the order of their ids.
-type page struct {
-	limit     int
-	low, high uint64
-	entries   []pageEntry // until the page is bound
-	offsets   map[eventKey]int64
-	passed    bool // an event older than low was seen, so none wanted is further back
-}
-
-type pageEntry struct {
-	key    eventKey
-	id     uint64
-	offset int64
-}
-
-func newPage(low uint64, limit int) *page {
-	return &page{limit: limit, low: low, high: math.MaxUint64}
-}
-
-// prepend adds older events, in log order. When there are too many, those
-// written last are left out.
-func (p *page) prepend(found []found) {
-	var older []pageEntry
-	for _, f := range found {
-		switch n := numericID(f.id); {
-		case n == 0:
-		case n < p.low:
-			p.passed = true
-		default:
-			older = append(older, pageEntry{keyOf(f.source, f.id), n, f.offset})
-		}
-	}
-	p.entries = append(older, p.entries...)
-	if len(p.entries) > p.limit {
-		for _, e := range p.entries[p.limit:] {
-			p.endBefore(e.id)
-		}
-		p.entries = p.entries[:p.limit]
-	}
-}
-
-// bind makes the page fit to be asked.
-func (p *page) bind() {
-	p.offsets = make(map[eventKey]int64, len(p.entries))
-	for _, e := range p.entries {
-		p.offsets[e.key] = e.offset
-	}
-	p.entries = nil
-}
-
-// endBefore takes the events from id on out of what the page answers for.
-func (p *page) endBefore(id uint64) { p.high = min(p.high, id-1) }

@@ -254,7 +254,7 @@ func (w *wire) take(ctx context.Context, addr string) (*link, error) {
 		p := links[len(links)-1]
 		links = links[:len(links)-1]
 		w.idle[addr] = links
-		if time.Since(p.since) < maxIdle {
+		if time.Since(p.since) < maxIdle && (p.link.until.IsZero() || time.Now().Before(p.link.until)) {
 			w.mu.Unlock()
 			w.dropAll(stale)
 			return p.link, nil

@@ -76,8 +76,36 @@ func BenchmarkEmbedded(b *testing.B) {
 	}
 }
 
+// BenchmarkCluster is Publish of 1000 events to a stream in a cluster of three
+// servers, with one replica and with three.
+func BenchmarkCluster(b *testing.B) {
+	var url string
+	for _, o := range clusterOptions(b) {
+		url = runServer(b, o).ClientURL()
+	}
+	_, js := client(b, url)
+	eventually(b, "the cluster has a leader", func() bool {
+		_, err := js.AccountInfo(b.Context())
+		return err == nil
+	})
+	for _, replicas := range []int{1, 3} {
+		name := fmt.Sprintf("R%d", replicas)
+		bus := open(b, nats.Config{URL: url, Stream: name, ControlStream: name + "C", SubjectPrefix: name, Replicas: replicas}, nats.Options{})
+		next := 1
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := bus.Publish(b.Context(), sinktest.Messages("a", next, 1000)); err != nil {
+					b.Fatal(err)
+				}
+				next += 1000
+			}
+			b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
 func encode(b *testing.B, e connector.Event) *upstream.Msg {
-	headers, body, err := e.Encode(connector.ModeStructured, connector.BindingNATS)
+	headers, body, err := e.Encode(connector.ModeStructured, nats.Binding)
 	if err != nil {
 		b.Fatal(err)
 	}

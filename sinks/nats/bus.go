@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,7 +140,7 @@ func (b *Bus) open(ctx, background context.Context) error {
 		return err
 	}
 	b.nc = nc
-	if b.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
+	if b.js, err = jetstream.NewWithAPIPrefix(nc, b.cfg.api(), jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
 	if b.pub, err = newPublisher(b); err != nil {
@@ -154,7 +155,8 @@ func (b *Bus) open(ctx, background context.Context) error {
 		return b.classify(err)
 	}
 	b.opened.Store(true)
-	b.pub.learn(info)
+	b.pub.stream.Store(info)
+	b.pub.session = b.link.session()
 	b.streams.OK()
 	b.tasks.Go(func() { b.watchStreams(background) })
 	return nil
@@ -174,6 +176,14 @@ func (c Config) address() string {
 		return c.URL
 	}
 	return "nats://" + c.Listen
+}
+
+// api is the subject prefix of the JetStream API.
+func (c Config) api() string {
+	if c.JSDomain != "" {
+		return "$JS." + c.JSDomain + ".API"
+	}
+	return cmp.Or(c.JsAPIPrefix, defaultAPI)
 }
 
 // Connected returns nil while the connection is up, and otherwise why it is not.

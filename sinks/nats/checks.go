@@ -126,7 +126,7 @@ func (b *Bus) checkConsumer(ctx context.Context) connector.Check {
 	default:
 		info := cons.CachedInfo()
 		check.Detail = fmt.Sprintf("%s waiting, %d being carried out", count(info.NumPending, "command"), info.NumAckPending)
-		check.Err = b.usable(info.Config)
+		check.Err = b.usable(info)
 	}
 	return check
 }

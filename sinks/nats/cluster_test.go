@@ -20,7 +20,7 @@ import (
 )
 
 // clusterOptions are those of three servers that find each other.
-func clusterOptions(t *testing.T) (options [3]*natsserver.Options) {
+func clusterOptions(t testing.TB) (options [3]*natsserver.Options) {
 	t.Helper()
 	var routes []*url.URL
 	for i := range options {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,13 @@ const (
 	// heartbeat is how often a consumer without commands shows that it is there.
 	heartbeat = 3 * time.Second
 
+	// minAckPending is what a consumer must let be under way or waiting. One that a
+	// connector of an earlier version created has 16, which is raised.
+	minAckPending = 16
+
+	// pullExpiry is how long a request for commands waits.
+	pullExpiry = 30 * time.Second
+
 	// finishTimeout is how long commands that have begun may take once ctx has ended.
 	finishTimeout = 10 * time.Second
 
@@ -38,20 +46,17 @@ const (
 // the connection is gone it waits for it.
 //
 // A command is settled once h has returned without an error, and given back
-// otherwise, after [connector.RetryError.After] or [nakDelay]. Commands with the
-// same [connector.CommandKey] are carried out one after the other in the order
-// of the stream, even if one of them is given back; after a restart, one that
-// had been given back may come later than its successors.
+// otherwise, after [connector.RetryError.After] or [nakDelay]. Commands are carried
+// out side by side, in no order.
 func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) error {
 	// The handler gets a context that outlives ctx, so that a command that has begun is
 	// finished, but not without a limit.
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	d := &dispatcher{bus: b, handler: h, held: map[place]jetstream.Msg{}, waiting: map[string]deferral{}, settled: map[place]bool{}}
+	d := &dispatcher{bus: b, handler: h, queue: make(chan held, maxAckPending), held: map[place]jetstream.Msg{}, settled: map[place]bool{}}
 	var group sync.WaitGroup
-	for i := range d.queues {
-		d.queues[i] = make(chan held, maxAckPending)
-		group.Go(func() { d.work(ctx, handling, d.queues[i]) })
+	for range workers {
+		group.Go(func() { d.work(ctx, handling) })
 	}
 	beat, endBeat := context.WithCancel(handling)
 	group.Go(func() { d.heartbeat(beat) })
@@ -65,9 +70,7 @@ func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) err
 	})
 
 	b.receiveCommands(ctx, d)
-	for i := range d.queues {
-		close(d.queues[i])
-	}
+	close(d.queue)
 	d.drained.Wait()
 	endBeat()
 	group.Wait()
@@ -108,7 +111,11 @@ func (b *Bus) pull(ctx context.Context, doubt bool, take func(jetstream.Msg), ok
 	if err != nil {
 		return cmp.Or(context.Cause(connected), err)
 	}
-	messages, err := cons.Messages(jetstream.PullMaxMessages(maxAckPending), jetstream.PullHeartbeat(heartbeat))
+	most := maxAckPending
+	if limit := cons.CachedInfo().Config.MaxRequestBatch; limit > 0 {
+		most = min(most, limit)
+	}
+	messages, err := cons.Messages(jetstream.PullMaxMessages(most), jetstream.PullHeartbeat(heartbeat), jetstream.PullExpiry(pullExpiry))
 	if err != nil {
 		return fmt.Errorf("receive commands: %w", err)
 	}
@@ -162,7 +169,7 @@ func (b *Bus) receiveError(err error) error {
 }
 
 // commandConsumer returns the durable consumer, created if missing. One that is
-// there is taken as it is if it is usable.
+// there is taken if it is usable; ours is kept up to date.
 func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*apiTimeout)
 	defer cancel()
@@ -174,35 +181,79 @@ func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 		}
 	}
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		cons, err = b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-			Durable:       durable,
-			Description:   "Carries out commands",
-			FilterSubject: b.controlSubject(),
-			AckPolicy:     jetstream.AckExplicitPolicy,
-			AckWait:       ackWait,
-			MaxAckPending: maxAckPending,
-			MaxDeliver:    -1,
-		})
+		cons, err = b.js.CreateConsumer(ctx, stream, b.consumerConfig())
+	}
+	if err == nil && b.outdated(cons.CachedInfo().Config) {
+		cons, err = b.js.UpdateConsumer(ctx, stream, b.consumerConfig())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("NATS_CONTROL_STREAM: consumer %s of stream %s: %w", durable, stream, b.apiError(err))
 	}
-	return cons, b.usable(cons.CachedInfo().Config)
+	return cons, b.usable(cons.CachedInfo())
 }
 
-// usable checks that a consumer gets our commands and that they can be settled
-// one by one on it. One that was created under another prefix gets none, and the
-// server says nothing about it.
-func (b *Bus) usable(c jetstream.ConsumerConfig) error {
+// consumerConfig is the durable consumer as it is created.
+func (b *Bus) consumerConfig() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       durable,
+		Description:   "Carries out commands",
+		FilterSubject: b.controlSubject(),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       ackWait,
+		MaxAckPending: maxAckPending,
+		MaxDeliver:    -1,
+	}
+}
+
+// outdated reports whether a consumer is one that an earlier version created.
+func (b *Bus) outdated(c jetstream.ConsumerConfig) bool {
+	want := b.consumerConfig()
+	return c.Description == want.Description && c.FilterSubject == want.FilterSubject && c.MaxAckPending == minAckPending
+}
+
+// usable checks that a consumer gets our commands, whole, in time, and as often as
+// needed, and that they can be settled one by one. The server says nothing about
+// what a consumer withholds: one that was created under another prefix gets no
+// command at all.
+func (b *Bus) usable(info *jetstream.ConsumerInfo) error {
+	c := info.Config
+	if info.Paused {
+		return misconfigured(nil, fmt.Sprintf("run: nats consumer resume %s %s", b.cfg.ControlStream, durable),
+			"NATS_CONTROL_STREAM: consumer %s of stream %s is paused until %s",
+			durable, b.cfg.ControlStream, time.Now().Add(info.PauseRemaining).UTC().Format(time.RFC3339))
+	}
 	filters := c.FilterSubjects
 	if c.FilterSubject != "" {
 		filters = []string{c.FilterSubject}
 	}
-	if c.AckPolicy == jetstream.AckExplicitPolicy && c.DeliverSubject == "" && c.MaxDeliver <= 0 &&
-		(len(filters) == 0 || covered(b.controlSubject(), filters)) {
+	var odd []string
+	for _, setting := range []struct {
+		name string
+		odd  bool
+	}{
+		{"filter " + strings.Join(filters, ", "), len(filters) > 0 && !covered(b.controlSubject(), filters)},
+		{"ack policy " + c.AckPolicy.String(), c.AckPolicy != jetstream.AckExplicitPolicy},
+		{"push", c.DeliverSubject != ""},
+		{fmt.Sprintf("at most %d deliveries", c.MaxDeliver), c.MaxDeliver > 0},
+		{"headers only", c.HeadersOnly},
+		{"original pace", c.ReplayPolicy == jetstream.ReplayOriginalPolicy},
+		{fmt.Sprintf("at most %d pending", c.MaxAckPending), c.MaxAckPending > 0 && c.MaxAckPending < minAckPending},
+		{"ack wait " + c.AckWait.String(), c.AckWait > 0 && c.AckWait < ackWait},
+		{"its own pace of redelivery", len(c.BackOff) > 0},
+		{fmt.Sprintf("at most %d bytes a request", c.MaxRequestMaxBytes), c.MaxRequestMaxBytes > 0},
+		{"requests of at most " + c.MaxRequestExpires.String(), c.MaxRequestExpires > 0 && c.MaxRequestExpires < pullExpiry},
+		{"priority groups", len(c.PriorityGroups) > 0},
+		{"kept in memory", c.MemoryStorage},
+		{"removed after " + c.InactiveThreshold.String(), c.InactiveThreshold > 0},
+	} {
+		if setting.odd {
+			odd = append(odd, setting.name)
+		}
+	}
+	if len(odd) == 0 {
 		return nil
 	}
-	return misconfigured(nil, fmt.Sprintf("run: nats consumer rm %s %s", b.cfg.ControlStream, durable),
-		"NATS_CONTROL_STREAM: consumer %s of stream %s is not a connector's: want pull, explicit acks, no limit of deliveries and the subject %s, which NATS_SUBJECT_PREFIX sets",
-		durable, b.cfg.ControlStream, b.controlSubject())
+	return misconfigured(nil, fmt.Sprintf("run: nats consumer rm %s %s, and the connector creates it anew", b.cfg.ControlStream, durable),
+		"NATS_CONTROL_STREAM: consumer %s of stream %s would withhold or repeat commands on %s: %s",
+		durable, b.cfg.ControlStream, b.controlSubject(), strings.Join(odd, "; "))
 }

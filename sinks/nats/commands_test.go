@@ -183,37 +183,40 @@ func TestPoisonIsTerminatedWithItsReason(t *testing.T) {
 	}
 }
 
-func TestCommandGivenBackComesAgainAndHoldsItsSuccessorsBack(t *testing.T) {
+func TestCommandGivenBackComesAgainAndHoldsUpNoOther(t *testing.T) {
 	srv := startServer(t, nil)
 	_, js := client(t, srv.ClientURL())
 	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
-	command := func(id string) []byte { return fmt.Appendf(nil, `{"receipt":%q,"id":%q}`, receipt(1), id) }
-	send(t, js, command("first"), command("second"), command("third"), []byte(receipt(2)))
-	h := &handler{}
-	failures := 2
-	h.answer = func(c connector.Command) (connector.Result, error) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if strings.Contains(string(c.Body), "first") && failures > 0 {
-			failures--
+	const waiting = 40
+	for i := range waiting {
+		send(t, js, []byte(receipt(i)))
+	}
+	send(t, js, []byte(receipt(waiting)))
+	var mu sync.Mutex
+	times := map[string]int{}
+	ready := false
+	serve(t, b, func(_ context.Context, c connector.Command) (connector.Result, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		times[string(c.Body)]++
+		if string(c.Body) != receipt(waiting) && !ready {
 			return connector.Result{}, &connector.RetryError{After: 300 * time.Millisecond, Err: errors.New("503")}
 		}
 		return connector.Result{}, nil
-	}
-	serve(t, b, h.handle)
+	})
+	eventually(t, "the last command is carried out while the others wait", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		ready = times[receipt(waiting)] > 0
+		return ready
+	})
 	settled(t, js)
-	var order []string
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, c := range h.handled {
-		for _, id := range []string{"first", "second", "third"} {
-			if strings.Contains(string(c.Body), id) {
-				order = append(order, id)
-			}
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range waiting {
+		if times[receipt(i)] < 2 {
+			t.Errorf("command %d was handed over %d times, want it again", i, times[receipt(i)])
 		}
-	}
-	if diff := cmp.Diff(order, []string{"first", "first", "first", "second", "third"}); diff != "" {
-		t.Errorf("order of the commands for one receipt (-got +want):\n%s", diff)
 	}
 }
 
@@ -232,42 +235,43 @@ func TestAnyOtherErrorMeansAgain(t *testing.T) {
 	settled(t, js)
 }
 
-func TestCommandInHandIsFinishedOnShutdownAndTheRestGivenBack(t *testing.T) {
+func TestCommandsInHandAreFinishedOnShutdownAndTheRestGivenBack(t *testing.T) {
 	srv := startServer(t, nil)
 	_, js := client(t, srv.ClientURL())
 	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
-	for range 5 { // one key, so one after the other
-		send(t, js, []byte(receipt(1)))
+	const sent, inHand = 9, 4 // as many as there are workers
+	for i := range sent {
+		send(t, js, []byte(receipt(i)))
 	}
-	begun, finish := make(chan struct{}), make(chan struct{})
-	var calls int
+	begun, finish := make(chan struct{}, sent), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- b.ServeCommands(ctx, func(ctx context.Context, _ connector.Command) (connector.Result, error) {
-			calls++
-			close(begun)
+			begun <- struct{}{}
 			<-finish
 			return connector.Result{}, ctx.Err()
 		})
 	}()
-	<-begun
+	for range inHand {
+		<-begun
+	}
 	cancel()
 	close(finish)
 	if err := <-done; err != nil {
 		t.Fatalf("ServeCommands: %v", err)
 	}
-	if calls != 1 {
-		t.Errorf("%d commands were begun, want 1", calls)
+	if n := len(begun); n != 0 {
+		t.Errorf("%d more commands were begun, want none", n)
 	}
-	if n := pending(t, js); n != 4 {
-		t.Errorf("%d commands are left, want 4", n)
+	if n := pending(t, js); n != sent-inHand {
+		t.Errorf("%d commands are left, want %d", n, sent-inHand)
 	}
 	h := &handler{}
 	serve(t, b, h.handle) // at once, without waiting for a redelivery
 	settled(t, js)
-	if n := len(h.bodies()); n != 4 {
-		t.Errorf("%d commands were carried out next, want 4", n)
+	if n := len(h.bodies()); n != sent-inHand {
+		t.Errorf("%d commands were carried out next, want %d", n, sent-inHand)
 	}
 }
 
@@ -341,6 +345,85 @@ func TestConsumerThatIsNotOursIsNamedInTheLog(t *testing.T) {
 	}
 }
 
+// Whatever a consumer of our name withholds, strips or repeats is not seen from
+// the commands that do come.
+func TestConsumerThatWithholdsOrRepeatsCommandsIsRefused(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	later := time.Now().Add(time.Hour)
+	for want, change := range map[string]func(*jetstream.ConsumerConfig){
+		"ack policy":                  func(c *jetstream.ConsumerConfig) { c.AckPolicy = jetstream.AckAllPolicy },
+		"at most 3 deliveries":        func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 3 },
+		"headers only":                func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true },
+		"original pace":               func(c *jetstream.ConsumerConfig) { c.ReplayPolicy = jetstream.ReplayOriginalPolicy },
+		"at most 1 pending":           func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 },
+		"ack wait 1s":                 func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second },
+		"its own pace of redelivery":  func(c *jetstream.ConsumerConfig) { c.BackOff = []time.Duration{time.Minute} },
+		"at most 100 bytes a request": func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 100 },
+		"requests of at most 1s":      func(c *jetstream.ConsumerConfig) { c.MaxRequestExpires = time.Second },
+		"priority groups": func(c *jetstream.ConsumerConfig) {
+			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyPinned, []string{"a"}
+		},
+		"kept in memory":                  func(c *jetstream.ConsumerConfig) { c.MemoryStorage = true },
+		"removed after 1h0m0s":            func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour },
+		"is paused until":                 func(c *jetstream.ConsumerConfig) { c.PauseUntil = &later },
+		"filter pushover.control.nothing": func(c *jetstream.ConsumerConfig) { c.FilterSubject = "pushover.control.nothing" },
+	} {
+		c := jetstream.ConsumerConfig{Durable: "pushover-connector", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Minute}
+		change(&c)
+		if _, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", c); err != nil {
+			t.Fatalf("%s: %v", want, err)
+		}
+		wantFailure(t, consumerCheck(t, b).Err, connector.ReasonBusMisconfigured, "NATS_CONTROL_STREAM", want)
+		if err := js.DeleteConsumer(t.Context(), "PUSHOVER_CONTROL", "pushover-connector"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// It takes fewer at a time, and that is all.
+func TestConsumerWithSmallRequestsIsUsed(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	if _, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", jetstream.ConsumerConfig{
+		Durable: "pushover-connector", AckPolicy: jetstream.AckExplicitPolicy, MaxRequestBatch: 2,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h := &handler{}
+	serve(t, b, h.handle)
+	for i := range 10 {
+		send(t, js, []byte(receipt(i)))
+	}
+	eventually(t, "the commands are carried out", func() bool { return len(h.bodies()) == 10 })
+}
+
+// An earlier version let sixteen be under way or waiting, which held up others.
+func TestConsumerOfAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	if _, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", jetstream.ConsumerConfig{
+		Durable: "pushover-connector", Description: "Carries out commands", FilterSubject: "pushover.control.ack",
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 10 * time.Second, MaxAckPending: 16, MaxDeliver: -1,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h := &handler{}
+	serve(t, b, h.handle)
+	send(t, js, []byte(receipt(1)))
+	eventually(t, "the command is carried out", func() bool { return len(h.bodies()) == 1 })
+	cons, err := js.Consumer(t.Context(), "PUSHOVER_CONTROL", "pushover-connector")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cons.CachedInfo().Config.MaxAckPending; got != 256 {
+		t.Errorf("the consumer lets %d be pending, want 256", got)
+	}
+}
+
 // Its filter takes commands of another prefix only: without a word to anybody, it
 // would get none of ours.
 func TestConsumerOfAnotherPrefixIsNamedInTheLogAndByChecks(t *testing.T) {
@@ -367,8 +450,8 @@ func TestConsumerOfAnotherPrefixIsNamedInTheLogAndByChecks(t *testing.T) {
 	c.SubjectPrefix = "home"
 	book := &logBook{}
 	b := open(t, c, nats.Options{Health: book.health()})
-	if err := consumerCheck(t, b).Err; err == nil || !strings.Contains(err.Error(), "home.control.ack") || !strings.Contains(err.Error(), "NATS_SUBJECT_PREFIX") {
-		t.Errorf("check of the consumer: got %v, want the subject and the variable named", err)
+	if err := consumerCheck(t, b).Err; err == nil || !strings.Contains(err.Error(), "home.control.ack: filter pushover.control.ack") {
+		t.Errorf("check of the consumer: got %v, want both subjects named", err)
 	}
 	h := &handler{}
 	serve(t, b, h.handle)

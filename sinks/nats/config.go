@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/pushover-connector/pushover-connector/connector"
 )
@@ -27,12 +30,23 @@ type Config struct {
 	CAFile       string           `split_words:"true" desc:"PEM file with the authorities that may sign the server's certificate. Empty means the system's."`
 	CertFile     string           `split_words:"true" desc:"PEM file with the client certificate for mutual TLS."`
 	KeyFile      string           `split_words:"true" desc:"PEM file with the private key of NATS_CERT_FILE."`
+	TLSFirst     bool             `split_words:"true" default:"false" desc:"Start TLS before the server says anything, as its handshake_first asks for."`
+
+	InboxPrefix string `split_words:"true" default:"_INBOX" desc:"First tokens of the subjects that answers come to, for a user who may subscribe to no others."`
+	JSDomain    string `split_words:"true" desc:"JetStream domain to use, such as that of a hub behind a leaf node."`
+	JsAPIPrefix string `split_words:"true" desc:"Subject prefix of the JetStream API, if an account imports it under one other than $JS.API."`
 
 	Listen string `split_words:"true" default:"127.0.0.1:4222" desc:"Address of the embedded server. Beyond loopback only with NATS_USER and NATS_PASSWORD, or NATS_TOKEN."`
 
 	Stream        string `split_words:"true" default:"PUSHOVER" desc:"Stream for messages, results and dead letters. Created if missing, never altered."`
 	ControlStream string `split_words:"true" default:"PUSHOVER_CONTROL" desc:"Stream for commands. Created if missing, never altered."`
 	SubjectPrefix string `split_words:"true" default:"pushover" desc:"First token or tokens of every subject."`
+
+	MaxBytes         int64         `split_words:"true" default:"0" desc:"Size limit of NATS_STREAM, if it is created here; when it is reached, messages wait with Pushover. 0 means none."`
+	MaxAge           time.Duration `split_words:"true" default:"0s" desc:"How long NATS_STREAM keeps an event, if it is created here, such as 720h. 0 means for ever."`
+	Replicas         int           `split_words:"true" default:"1" desc:"Replicas of the streams that are created here: 1, 3 or 5."`
+	PlacementCluster string        `split_words:"true" desc:"Cluster to create the streams in."`
+	PlacementTags    string        `split_words:"true" desc:"Server tags, comma-separated, that all replicas of the streams created here must have."`
 }
 
 const (
@@ -40,6 +54,10 @@ const (
 	defaultStream  = "PUSHOVER"
 	defaultControl = "PUSHOVER_CONTROL"
 	defaultPrefix  = "pushover"
+	defaultAPI     = "$JS.API"
+
+	minBytes = 1 << 20
+	minAge   = time.Hour
 )
 
 func (c Config) withDefaults() Config {
@@ -51,11 +69,13 @@ func (c Config) withDefaults() Config {
 		{&c.Stream, defaultStream},
 		{&c.ControlStream, defaultControl},
 		{&c.SubjectPrefix, defaultPrefix},
+		{&c.InboxPrefix, nats.InboxPrefix[:len(nats.InboxPrefix)-1]},
 	} {
 		if *f.field == "" {
 			*f.field = f.value
 		}
 	}
+	c.Replicas = max(c.Replicas, 1)
 	return c
 }
 
@@ -78,6 +98,7 @@ func (c Config) Validate() error {
 			problem("%s: %w", f.variable, err)
 		}
 	}
+	c.validateJetStream(problem)
 	if c.Stream == c.ControlStream {
 		problem("NATS_CONTROL_STREAM: is %s, as NATS_STREAM is; use a separate stream for commands", c.Stream)
 	}
@@ -114,10 +135,20 @@ func (c Config) validateEmbedded(problem func(string, ...any)) {
 		{"NATS_CA_FILE", c.CAFile},
 		{"NATS_CERT_FILE", c.CertFile},
 		{"NATS_KEY_FILE", c.KeyFile},
+		{"NATS_JS_DOMAIN", c.JSDomain},
+		{"NATS_JS_API_PREFIX", c.JsAPIPrefix},
+		{"NATS_PLACEMENT_CLUSTER", c.PlacementCluster},
+		{"NATS_PLACEMENT_TAGS", c.PlacementTags},
 	} {
 		if f.value != "" {
 			problem("%s: is for an external server; set NATS_URL as well, or leave it out", f.variable)
 		}
+	}
+	if c.TLSFirst {
+		problem("NATS_TLS_FIRST: is for an external server; set NATS_URL as well, or leave it out")
+	}
+	if c.Replicas > 1 {
+		problem("NATS_REPLICAS: is for a cluster; set NATS_URL as well, or leave it out")
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -164,6 +195,30 @@ func (c Config) validateAuth(problem func(string, ...any)) {
 	}
 }
 
+func (c Config) validateJetStream(problem func(string, ...any)) {
+	if c.JSDomain != "" && c.JsAPIPrefix != "" {
+		problem("NATS_JS_DOMAIN, NATS_JS_API_PREFIX: are both set; keep one, as a domain is a prefix of the API")
+	}
+	if c.JSDomain != "" && !validToken(c.JSDomain) {
+		problem("NATS_JS_DOMAIN: %q is not a domain; write one word without dots, * and >", c.JSDomain)
+	}
+	if c.JsAPIPrefix != "" && !validSubject(c.JsAPIPrefix) {
+		problem("NATS_JS_API_PREFIX: %q is not a subject; write tokens joined by dots, such as $JS.hub.API", c.JsAPIPrefix)
+	}
+	if !validSubject(c.InboxPrefix) {
+		problem("NATS_INBOX_PREFIX: %q is not a subject; write tokens without spaces, * and >, joined by dots, such as _INBOX_connector", c.InboxPrefix)
+	}
+	if c.MaxBytes != 0 && c.MaxBytes < minBytes {
+		problem("NATS_MAX_BYTES: %d is too small; write %d or more, or 0 for no limit", c.MaxBytes, minBytes)
+	}
+	if c.MaxAge != 0 && c.MaxAge < minAge {
+		problem("NATS_MAX_AGE: %v is too short; write %v or more, or 0 to keep events for ever", c.MaxAge, minAge)
+	}
+	if c.Replicas > 5 {
+		problem("NATS_REPLICAS: %d is not possible; write 1, 3 or 5", c.Replicas)
+	}
+}
+
 func (c Config) hasToken() bool    { return c.Token != "" || c.TokenFile != "" }
 func (c Config) hasPassword() bool { return c.Password != "" || c.PasswordFile != "" }
 
@@ -204,9 +259,10 @@ func validStreamName(s string) bool {
 }
 
 func validPrefix(s string) bool {
-	if strings.HasPrefix(s, "$") {
-		return false
-	}
+	return !strings.HasPrefix(s, "$") && validSubject(s)
+}
+
+func validSubject(s string) bool {
 	for _, token := range strings.Split(s, ".") {
 		if !validToken(token) {
 			return false

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kelseyhightower/envconfig"
@@ -20,7 +21,18 @@ func TestVariablesHaveTheirNamesAndDefaults(t *testing.T) {
 		"User": "NATS_USER", "Password": "NATS_PASSWORD", "PasswordFile": "NATS_PASSWORD_FILE",
 		"CAFile": "NATS_CA_FILE", "CertFile": "NATS_CERT_FILE", "KeyFile": "NATS_KEY_FILE",
 		"Listen": "NATS_LISTEN", "Stream": "NATS_STREAM", "ControlStream": "NATS_CONTROL_STREAM",
-		"SubjectPrefix": "NATS_SUBJECT_PREFIX",
+		"SubjectPrefix": "NATS_SUBJECT_PREFIX", "InboxPrefix": "NATS_INBOX_PREFIX",
+		"JSDomain": "NATS_JS_DOMAIN", "JsAPIPrefix": "NATS_JS_API_PREFIX",
+		"PlacementCluster": "NATS_PLACEMENT_CLUSTER", "PlacementTags": "NATS_PLACEMENT_TAGS",
+	}
+	others := map[string]struct {
+		name, value string
+		want        any
+	}{
+		"TLSFirst": {"NATS_TLS_FIRST", "true", true},
+		"MaxBytes": {"NATS_MAX_BYTES", "1048576", int64(1 << 20)},
+		"MaxAge":   {"NATS_MAX_AGE", "720h", 720 * time.Hour},
+		"Replicas": {"NATS_REPLICAS", "3", 3},
 	}
 	for _, name := range names { // bare names must not be read
 		t.Setenv(strings.TrimPrefix(name, "NATS_"), "stray")
@@ -31,20 +43,29 @@ func TestVariablesHaveTheirNamesAndDefaults(t *testing.T) {
 	}
 	want := nats.Config{
 		Listen: "127.0.0.1:4222", Stream: "PUSHOVER", ControlStream: "PUSHOVER_CONTROL", SubjectPrefix: "pushover",
+		InboxPrefix: "_INBOX", Replicas: 1,
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("without variables (-got +want):\n%s", diff)
 	}
-	if n := reflect.TypeOf(got).NumField(); n != len(names) {
-		t.Errorf("Config has %d fields, this test knows %d", n, len(names))
+	if n := reflect.TypeOf(got).NumField(); n != len(names)+len(others) {
+		t.Errorf("Config has %d fields, this test knows %d", n, len(names)+len(others))
 	}
 	for _, name := range names {
 		t.Setenv(name, "value of "+name)
+	}
+	for _, o := range others {
+		t.Setenv(o.name, o.value)
 	}
 	if err := envconfig.Process("NATS", &got); err != nil {
 		t.Fatal(err)
 	}
 	value := reflect.ValueOf(got)
+	for field, o := range others {
+		if v := value.FieldByName(field).Interface(); v != o.want {
+			t.Errorf("%s is not set by %s: got %v, want %v", field, o.name, v, o.want)
+		}
+	}
 	for field, name := range names {
 		if v := value.FieldByName(field).String(); v != "value of "+name {
 			t.Errorf("%s is not set by %s: got %q", field, name, v)
@@ -105,6 +126,17 @@ func TestEachBadSettingNamesItsVariable(t *testing.T) {
 		{"prefix of the system", with(external, func(c *nats.Config) { c.SubjectPrefix = "$JS" }), []string{"NATS_SUBJECT_PREFIX"}},
 		{"prefix with space", with(external, func(c *nats.Config) { c.SubjectPrefix = "a b" }), []string{"NATS_SUBJECT_PREFIX"}},
 		{"prefix of two tokens", with(external, func(c *nats.Config) { c.SubjectPrefix = "home.pushover" }), nil},
+		{"domain and prefix", with(external, func(c *nats.Config) { c.JSDomain, c.JsAPIPrefix = "hub", "$JS.hub.API" }), []string{"NATS_JS_DOMAIN, NATS_JS_API_PREFIX"}},
+		{"domain of two words", with(external, func(c *nats.Config) { c.JSDomain = "a.b" }), []string{"NATS_JS_DOMAIN"}},
+		{"prefix of the API", with(external, func(c *nats.Config) { c.JsAPIPrefix = "$JS.>" }), []string{"NATS_JS_API_PREFIX"}},
+		{"prefix of inboxes", with(external, func(c *nats.Config) { c.InboxPrefix = "_INBOX." }), []string{"NATS_INBOX_PREFIX"}},
+		{"small size", nats.Config{MaxBytes: 1000}, []string{"NATS_MAX_BYTES"}},
+		{"negative size", nats.Config{MaxBytes: -1}, []string{"NATS_MAX_BYTES"}},
+		{"short age", nats.Config{MaxAge: time.Minute}, []string{"NATS_MAX_AGE"}},
+		{"limits", nats.Config{MaxBytes: 1 << 30, MaxAge: 720 * time.Hour}, nil},
+		{"many replicas", with(external, func(c *nats.Config) { c.Replicas = 7 }), []string{"NATS_REPLICAS"}},
+		{"cluster settings for the embedded server", nats.Config{Replicas: 3, JSDomain: "hub", PlacementTags: "ssd", TLSFirst: true},
+			[]string{"NATS_REPLICAS", "NATS_JS_DOMAIN", "NATS_PLACEMENT_TAGS", "NATS_TLS_FIRST"}},
 		{"all at once", nats.Config{URL: "x", User: "u", Stream: ">", SubjectPrefix: "."},
 			[]string{"NATS_URL", "NATS_PASSWORD", "NATS_STREAM", "NATS_SUBJECT_PREFIX"}},
 	} {

@@ -85,6 +85,10 @@ func (b *Bus) options(d *dialer) ([]nats.Option, error) {
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.disconnected(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.connected() }),
 		nats.ErrorHandler(b.asyncError),
+		nats.CustomInboxPrefix(b.cfg.InboxPrefix),
+	}
+	if b.cfg.TLSFirst {
+		options = append(options, nats.TLSHandshakeFirst())
 	}
 	if b.server != nil {
 		options = append(options, nats.InProcessServer(b.server))

@@ -47,7 +47,7 @@ func harness(t *testing.T, mode connector.Mode, existing *jetstream.StreamConfig
 	return sinktest.Harness{
 		Sink:    current,
 		Mode:    mode,
-		Binding: connector.BindingNATS,
+		Binding: nats.Binding,
 		ReadAll: func(t *testing.T) []sinktest.Stored { return stored(readAll(t, js)) },
 		WantKey: func(e connector.Event) string { return e.DedupKey() },
 		Reopen: func(t *testing.T) connector.Sink {

@@ -3,7 +3,6 @@ package nats
 import (
 	"context"
 	"errors"
-	"hash/fnv"
 	"sync"
 	"time"
 
@@ -23,33 +22,23 @@ type place struct {
 type held struct {
 	msg jetstream.Msg
 	place
-	key string
 	cmd connector.Command
 }
 
-// deferral says that a command was given back, and that later ones with its key
-// have to wait for it.
-type deferral struct {
-	seq   uint64
-	until time.Time
-}
-
-// A dispatcher spreads commands over the workers by their key.
+// A dispatcher hands commands to the workers.
 type dispatcher struct {
 	bus     *Bus
 	handler connector.CommandHandler
-	queues  [workers]chan held
+	queue   chan held
 	drained sync.WaitGroup // of commands held
 
 	mu      sync.Mutex
 	held    map[place]jetstream.Msg
-	waiting map[string]deferral // by key
 	settled map[place]bool
 	order   []place // of settled, oldest first
 }
 
-// take puts a delivered command in its worker's queue. There are never more in
-// hand than the consumer has pending, so a queue always has room.
+// take puts a delivered command in the queue.
 func (d *dispatcher) take(m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
@@ -72,8 +61,8 @@ func (d *dispatcher) take(m jetstream.Msg) {
 		d.warn("settle", m.Ack())
 		return
 	}
-	c := held{
-		msg: m, place: at, key: connector.CommandKey(m.Data()),
+	d.queue <- held{
+		msg: m, place: at,
 		cmd: connector.Command{
 			ID:       placeOf(meta.Stream, at.seq),
 			Body:     m.Data(),
@@ -81,13 +70,10 @@ func (d *dispatcher) take(m jetstream.Msg) {
 			Progress: func() { d.warn("keep", m.InProgress()) },
 		},
 	}
-	lane := fnv.New32a()
-	_, _ = lane.Write([]byte(c.key))
-	d.queues[lane.Sum32()%workers] <- c
 }
 
-func (d *dispatcher) work(ctx, handling context.Context, queue <-chan held) {
-	for c := range queue {
+func (d *dispatcher) work(ctx, handling context.Context) {
+	for c := range d.queue {
 		d.carryOut(ctx, handling, c)
 		d.mu.Lock()
 		delete(d.held, c.place)
@@ -101,19 +87,15 @@ func (d *dispatcher) carryOut(ctx, handling context.Context, c held) {
 		d.warn("give back", c.msg.Nak())
 		return
 	}
-	if wait, ok := d.mustWait(c); ok {
-		d.warn("give back", c.msg.NakWithDelay(wait))
-		return
-	}
 	result, err := d.handler(handling, c.cmd)
 	var retry *connector.RetryError
 	switch {
 	case err != nil && ctx.Err() != nil:
 		d.warn("give back", c.msg.Nak())
 	case errors.As(err, &retry):
-		d.giveBack(c, retry.After)
+		d.warn("give back", c.msg.NakWithDelay(max(retry.After, 0)))
 	case err != nil:
-		d.giveBack(c, nakDelay)
+		d.warn("give back", c.msg.NakWithDelay(nakDelay))
 	case result.Malformed:
 		d.done(c)
 		d.warn("settle", c.msg.TermWithReason(result.Reason))
@@ -123,39 +105,10 @@ func (d *dispatcher) carryOut(ctx, handling context.Context, c held) {
 	}
 }
 
-// mustWait reports whether an earlier command with the same key has been given
-// back and is still to come.
-func (d *dispatcher) mustWait(c held) (time.Duration, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	w, ok := d.waiting[c.key]
-	if !ok || c.key == "" || c.seq <= w.seq {
-		return 0, false
-	}
-	if time.Since(w.until) > ackWait { // it went to another connector
-		delete(d.waiting, c.key)
-		return 0, false
-	}
-	return max(time.Until(w.until), 0) + 100*time.Millisecond, true
-}
-
-func (d *dispatcher) giveBack(c held, after time.Duration) {
-	after = max(after, 0)
-	if c.key != "" {
-		d.mu.Lock()
-		d.waiting[c.key] = deferral{seq: c.seq, until: time.Now().Add(after)}
-		d.mu.Unlock()
-	}
-	d.warn("give back", c.msg.NakWithDelay(after))
-}
-
 // done remembers that a command has ended, whatever becomes of its settlement.
 func (d *dispatcher) done(c held) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.waiting[c.key].seq == c.seq {
-		delete(d.waiting, c.key)
-	}
 	d.settled[c.place] = true
 	d.order = append(d.order, c.place)
 	if len(d.order) > maxSettled {

@@ -24,10 +24,32 @@
 // result, another device) the chain breaks, the rest is refused, and Publish
 // goes on from there: a matter of speed, not of correctness.
 //
-// A replicated stream (R > 1) is written to one confirmed message at a time. Its
-// leader notes a message's id before the chain is checked, and keeps the note
-// when the check fails: it then refuses or ignores the message when it is sent
-// again, until the leader changes (seen with nats-server 2.15.2).
+// A stream in a cluster is written to one confirmed message at a time, however many
+// replicas it has. There a broken chain is a write error of the replicated stream
+// itself, after which nobody can publish to it any more, not even after a restart
+// (nats-server 2.15.2); and a stream of one replica can be replicated at any moment
+// under a connection that stays. A server of its own has no such moment. Messages a
+// second, loopback, two cores ([BenchmarkBatch], BenchmarkEmbedded, BenchmarkCluster):
+//
+//	a server of its own, chained         44 000
+//	one replica in a cluster             13 500
+//	three replicas                        4 200
+//	embedded, each write synced           8 000
+//
+// # Whose word counts
+//
+// A confirmation counts if it comes from the stream that was looked at: by its name,
+// the JetStream domain of its server, and a sequence above all that were known, unless
+// it is for a repeat. With leaf nodes two streams can take one subject, and then both
+// confirm.
+//
+// Settings can be changed under a connection that stays. The stream is looked at for
+// each new connection, every half minute, after each failure, and before an event is
+// published that was confirmed before.
+//
+// A repeat is confirmed even if its message was removed meanwhile, as by a purge: the
+// server remembers ids and not messages. An event that is marked [connector.Event.Lost]
+// is looked for in the log and, if it is not there, stored again under another id.
 //
 // # How far back a repeat is recognised
 //

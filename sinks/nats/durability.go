@@ -17,6 +17,9 @@ import (
 // to two minutes later (sync_interval). Only the embedded server, which writes
 // at once, or a second replica survives that. A stream that is not there yet, or
 // whose embedded server is not, is graded as it would be created.
+//
+// The warnings are also about the stream of commands, and about streams of other
+// JetStream domains that take our subjects.
 func (b *Bus) Durability(ctx context.Context) (connector.Durability, error) {
 	if b.nc == nil {
 		return b.durabilityBeforeStart(), nil
@@ -31,7 +34,56 @@ func (b *Bus) Durability(ctx context.Context) (connector.Durability, error) {
 	if err != nil {
 		return connector.Durability{}, err
 	}
-	return grade(info.Config, b.embeddedServer()), nil
+	d := grade(info.Config, b.embeddedServer())
+	switch control, err := b.streamInfo(ctx, b.needs()[1]); {
+	case err == nil:
+		d.Warnings = append(d.Warnings, gradeControl(control.Config)...)
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return connector.Durability{}, err
+	}
+	if warning := b.strangerWarning(ctx, info); warning != "" {
+		d.Warnings = append(d.Warnings, warning)
+	}
+	return d, nil
+}
+
+// gradeControl says which settings of the stream of commands can lose a command:
+// one has to stay until it is carried out, however long we are down, and matters
+// as long as an emergency can live.
+func gradeControl(c jetstream.StreamConfig) (warnings []string) {
+	warn := func(what, remedy string) {
+		warnings = append(warnings, fmt.Sprintf("Stream %s, of commands, %s: a command can be lost before it is carried out. %s", c.Name, what, remedy))
+	}
+	edit := "Run: nats stream edit " + c.Name + " "
+	if c.Storage == jetstream.MemoryStorage {
+		warn("is kept in memory", "Create a stream with file storage and set NATS_CONTROL_STREAM to it.")
+	}
+	if c.Retention == jetstream.InterestPolicy {
+		warn("has interest retention and drops what is sent before the connector has started once", "Create a stream with limits retention and set NATS_CONTROL_STREAM to it.")
+	}
+	if c.MaxAge > 0 && c.MaxAge < connector.EmergencyLife {
+		warn("drops commands after "+days(c.MaxAge), edit+"--max-age=1d")
+	}
+	for _, l := range []struct {
+		name, flag string
+		value      int64
+	}{
+		{"messages per subject, and all commands have one subject", "max-msgs-per-subject", c.MaxMsgsPerSubject},
+		{"messages", "max-msgs", c.MaxMsgs},
+		{"bytes", "max-bytes", c.MaxBytes},
+	} {
+		if l.value <= 0 || l.flag == "max-bytes" && l.value >= maxControlBytes {
+			continue
+		}
+		drops := c.Discard == jetstream.DiscardOld || l.flag == "max-msgs-per-subject" && !c.DiscardNewPerSubject
+		switch {
+		case drops:
+			warn(fmt.Sprintf("drops the oldest beyond %d %s", l.value, l.name), edit+"--"+l.flag+"=-1")
+		case c.Retention == jetstream.LimitsPolicy && c.MaxAge == 0: // it would be full one day, of settled commands
+			warn(fmt.Sprintf("refuses all commands once it has had %d %s", l.value, l.name), edit+"--"+l.flag+"=-1")
+		}
+	}
+	return warnings
 }
 
 func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
@@ -77,11 +129,7 @@ func grade(c jetstream.StreamConfig, syncs bool) connector.Durability {
 		warn("Stream %s has interest retention: a message is dropped at once if no consumer is interested in it at that moment. Create a stream with limits retention and set NATS_STREAM to it.", c.Name)
 	default:
 		fact("retention work queue")
-		warn("Stream %s is a work queue: a message disappears once it is consumed, so CLEAR_DELAY cannot read it back. Leave CLEAR_DELAY at 0, or set NATS_STREAM to a stream with limits retention.", c.Name)
-	}
-	if c.NoAck {
-		d.Grade = connector.GradeNone
-		warn("Stream %s confirms nothing (no_ack), so nothing can be published to it. Run: %s--ack", c.Name, edit)
+		warn("Stream %s is a work queue: a message disappears once it is consumed, so CLEAR_DELAY waits and cannot read it back. Set NATS_STREAM to a stream with limits retention.", c.Name)
 	}
 	if len(c.Sources) > 0 {
 		fact("sources %d", len(c.Sources))

@@ -29,7 +29,7 @@ func TestContractOnTheEmbeddedServer(t *testing.T) {
 		}
 		return sinktest.Harness{
 			Sink:    current,
-			Binding: connector.BindingNATS,
+			Binding: nats.Binding,
 			ReadAll: func(t *testing.T) []sinktest.Stored { return stored(readAll(t, jetStream(t))) },
 			Foreign: func(t *testing.T) { foreign(t, jetStream(t)) },
 			WantKey: func(e connector.Event) string { return e.DedupKey() },

@@ -146,6 +146,9 @@ const (
 	codeNoResources         jetstream.ErrorCode = 10023
 	codeNoMemory            jetstream.ErrorCode = 10028
 	codeNoStorage           jetstream.ErrorCode = 10047
+	codeNoPeers             jetstream.ErrorCode = 10005
+	codeReplicasUnsupported jetstream.ErrorCode = 10074
+	codeMaxBytesRequired    jetstream.ErrorCode = 10113
 	codeMessageTooLarge     jetstream.ErrorCode = 10054
 	codeWrongLastMsgID      jetstream.ErrorCode = 10070
 	codeStoreFailed         jetstream.ErrorCode = 10077

@@ -15,7 +15,7 @@ const lookInterval = 30 * time.Second
 
 // ensureStreams creates what is missing of both streams and verifies what is
 // there. It returns what is known of the stream of messages.
-func (b *Bus) ensureStreams(ctx context.Context) (*jetstream.StreamInfo, error) {
+func (b *Bus) ensureStreams(ctx context.Context) (*streamInfo, error) {
 	messages, control := b.needs()[0], b.needs()[1]
 	info, err := b.awaitStream(ctx, messages)
 	if err != nil {
@@ -28,7 +28,7 @@ func (b *Bus) ensureStreams(ctx context.Context) (*jetstream.StreamInfo, error) 
 
 // awaitStream is ensureStream for a cluster that may not be able to answer just
 // now, as after a restart of its servers: it asks again until ctx ends.
-func (b *Bus) awaitStream(ctx context.Context, need streamNeed) (*jetstream.StreamInfo, error) {
+func (b *Bus) awaitStream(ctx context.Context, need streamNeed) (*streamInfo, error) {
 	for attempt := 1; ; attempt++ {
 		info, err := b.ensureStream(ctx, need)
 		if err == nil || !b.leaderless(err) {
@@ -79,7 +79,7 @@ func (b *Bus) watchStreams(ctx context.Context) {
 			return
 		}
 		asking, cancel := b.link.while(ctx)
-		_, err := b.ensureStream(asking, b.needs()[0])
+		info, err := b.ensureStream(asking, b.needs()[0])
 		lost := asking.Err() != nil
 		cancel()
 		switch {
@@ -89,6 +89,7 @@ func (b *Bus) watchStreams(ctx context.Context) {
 			b.streams.Failed(b.classify(err), time.Now().Add(backoff(failures)))
 		default:
 			failures = 0
+			b.pub.stream.Store(info)
 			b.streams.OK()
 		}
 	}

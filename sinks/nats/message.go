@@ -13,6 +13,12 @@ import (
 	"github.com/pushover-connector/pushover-connector/connector"
 )
 
+// Binding is CloudEvents on NATS (NATS binding 1.0.3-wip, section 3.1.3).
+var Binding = connector.Binding{
+	Prefix: "ce-", ContentType: "Content-Type", DataContentType: "ce-datacontenttype",
+	StructuredType: "application/cloudevents+json", PercentEncode: true,
+}
+
 // subject returns where an event is published.
 func (b *Bus) subject(e connector.Event) string {
 	return b.cfg.SubjectPrefix + "." + strings.Join(e.Route, ".")
@@ -28,7 +34,7 @@ func (b *Bus) encode(e connector.Event) (*nats.Msg, error) {
 			return nil, fmt.Errorf("%w: route %q is not a subject", connector.ErrRejected, e.Route)
 		}
 	}
-	headers, body, err := e.Encode(b.opts.Mode, connector.BindingNATS)
+	headers, body, err := e.Encode(b.opts.Mode, Binding)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", connector.ErrRejected, err)
 	}
@@ -36,8 +42,19 @@ func (b *Bus) encode(e connector.Event) (*nats.Msg, error) {
 	for _, h := range headers {
 		msg.Header[h.Name] = append(msg.Header[h.Name], h.Value)
 	}
-	msg.Header[jetstream.MsgIDHeader] = []string{e.DedupKey()}
+	msg.Header[jetstream.MsgIDHeader] = []string{messageID(e)}
 	return msg, nil
+}
+
+// storedAgain ends the message id of an event that the stream has lost: under its
+// first id the stream would take it for a repeat and not store it.
+const storedAgain = "/2"
+
+func messageID(e connector.Event) string {
+	if e.Lost {
+		return e.DedupKey() + storedAgain
+	}
+	return e.DedupKey()
 }
 
 // An ack is the stream's answer to one message.
@@ -73,19 +90,27 @@ func (p *publisher) receive(m *nats.Msg) {
 	if err1 != nil || err2 != nil || a.round != p.round.Load() {
 		return
 	}
-	a.sequence, a.duplicate, a.err = p.decode(m)
+	if a.sequence, a.duplicate, a.err = p.decode(m); errors.Is(a.err, errNotOurs) {
+		return
+	}
 	select {
 	case p.acks <- a:
 	default:
 	}
 }
 
+// errNotOurs says that an answer is of a stream of another JetStream domain, or of
+// another stream there is beside ours: whatever it says, nothing is known of our stream.
+var errNotOurs = errors.New("answer of another stream")
+
+// decode reads one answer.
 func (p *publisher) decode(m *nats.Msg) (sequence uint64, duplicate bool, err error) {
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		return 0, false, fmt.Errorf("no stream takes the subject: %w", jetstream.ErrNoStreamResponse)
 	}
 	var answer struct {
 		Stream    string              `json:"stream"`
+		Domain    string              `json:"domain"` // absent from errors
 		Seq       uint64              `json:"seq"`
 		Duplicate bool                `json:"duplicate"`
 		Error     *jetstream.APIError `json:"error"`
@@ -93,11 +118,15 @@ func (p *publisher) decode(m *nats.Msg) (sequence uint64, duplicate bool, err er
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
 		return 0, false, fmt.Errorf("decode confirmation: %w", err)
 	}
+	stream, failed := p.bus.cfg.Stream, answer.Error != nil
 	switch {
-	case answer.Error != nil:
+	case failed && (answer.Stream == "" || answer.Stream == stream):
 		return 0, false, answer.Error
-	case answer.Stream != p.bus.cfg.Stream:
-		return 0, false, misconfigured(nil, "name it in NATS_STREAM", "the subject is taken by stream %q, not by %s", answer.Stream, p.bus.cfg.Stream)
+	case failed, answer.Domain != p.stream.Load().Domain:
+		p.others.note(answer.Stream, answer.Domain)
+		return 0, false, errNotOurs
+	case answer.Stream != stream:
+		return 0, false, misconfigured(nil, "name it in NATS_STREAM", "the subject is taken by stream %q, not by %s", answer.Stream, stream)
 	case answer.Seq == 0:
 		return 0, false, errors.New("confirmation without a sequence")
 	}

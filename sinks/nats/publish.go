@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,14 +46,20 @@ type publisher struct {
 	prefix string        // of the subjects that confirmations come to
 	round  atomic.Uint64 // numbers the runs: late confirmations are told by it
 	acks   chan ack
+	stream atomic.Pointer[streamInfo] // as it was when last looked at
+	others strangers
+
+	askTurn  sync.Mutex      // for what follows
+	asked    <-chan struct{} // the connection on which the streams were asked for
+	answered []string        // their names
 
 	// What follows belongs to the holder of the turn.
 
-	session  <-chan struct{} // the connection on which the stream was looked at
-	window   time.Duration   // duplicate window of the stream
-	chained  bool            // the stream can be written to in chains
-	readable bool            // the stream keeps what was consumed
-	inFlight int             // messages to have on the way: fewer after a break
+	session  <-chan struct{}   // the connection on which the stream was looked at
+	created  time.Time         // when the stream was that last belongs to
+	last     uint64            // its highest sequence known
+	newest   map[string]uint64 // the highest id that was confirmed, by source
+	inFlight int               // messages to have on the way: fewer after a break
 }
 
 func newPublisher(b *Bus) (*publisher, error) {
@@ -59,6 +68,8 @@ func newPublisher(b *Bus) (*publisher, error) {
 		turn:     make(chan struct{}, 1),
 		prefix:   b.nc.NewInbox(),
 		acks:     make(chan ack, 2*maxInFlight),
+		others:   strangers{log: b.log},
+		newest:   map[string]uint64{},
 		inFlight: maxInFlight,
 	}
 	if _, err := b.nc.Subscribe(p.prefix+".*.*", p.receive); err != nil {
@@ -67,12 +78,33 @@ func newPublisher(b *Bus) (*publisher, error) {
 	return p, nil
 }
 
-// learn takes over what the stream's configuration means for publishing.
-func (p *publisher) learn(info *jetstream.StreamInfo) {
-	p.window = info.Config.Duplicates
-	p.chained = info.Config.Replicas <= 1
-	p.readable = keeps(info.Config)
-	p.session = p.bus.link.session()
+// look asks for the stream, unless that was done on this connection.
+func (p *publisher) look(ctx context.Context) error {
+	session := p.bus.link.session()
+	if p.session == session {
+		return nil
+	}
+	// Of the control stream nothing is asked: messages go on without it.
+	info, err := p.bus.ensureStream(ctx, p.bus.needs()[0])
+	if err != nil {
+		return cmp.Or(ended(ctx), err)
+	}
+	p.stream.Store(info)
+	p.session = session
+	p.created, p.last = info.Created, info.State.LastSeq // also lower ones, of a stream that was restored
+	return nil
+}
+
+// chained reports whether the stream can be written to in chains: not if anybody
+// could replicate it meanwhile.
+func (p *publisher) chained() bool {
+	return !p.stream.Load().clustered() && p.bus.nc.ConnectedClusterName() == ""
+}
+
+// repeats reports whether an event was confirmed before, or comes late.
+func (p *publisher) repeats(e connector.Event) bool {
+	id, err := strconv.ParseUint(e.ID, 10, 64)
+	return e.Class == connector.ClassMessage && err == nil && id <= p.newest[e.Source]
 }
 
 // keeps reports whether a stream still has what was consumed.
@@ -117,14 +149,17 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 	}
 	asking, cancel := p.bus.link.while(ctx)
 	defer cancel()
-	if p.session != p.bus.link.session() {
-		// Of the control stream nothing is asked: messages go on without it.
-		info, err := p.bus.ensureStream(asking, p.bus.needs()[0])
-		if err != nil {
-			return 0, cmp.Or(ended(asking), err)
-		}
-		p.learn(info)
+	if p.repeats(events[0]) {
+		p.session = nil // the stream may have another window by now
 	}
+	if err := p.look(asking); err != nil {
+		return 0, err
+	}
+	info := p.stream.Load()
+	if !p.created.Equal(info.Created) {
+		p.created, p.last = info.Created, info.State.LastSeq
+	}
+	window := info.Config.Duplicates
 	duplicates := 0
 	defer func() {
 		if duplicates > 0 && p.bus.opts.OnDuplicate != nil {
@@ -135,13 +170,15 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 	var until time.Time          // the window covers what happens until then
 	for confirmed < len(events) {
 		rest := events[confirmed:]
-		if p.window < Retention && p.readable && !time.Now().Before(until) {
-			until = time.Now().Add(p.window / 2)
+		// A lost event is not a repeat for the stream, which sees another id.
+		doubt := window < Retention || slices.ContainsFunc(rest, func(e connector.Event) bool { return e.Lost })
+		if doubt && keeps(info.Config) && !time.Now().Before(until) {
+			until = time.Now().Add(window / 2)
 			if stored, err = p.bus.find(asking, rest); err != nil {
 				return confirmed, fmt.Errorf("read back the end of stream %s: %w; permit it, or give the stream a duplicate window of 21 days", p.bus.cfg.Stream, p.bus.classify(cmp.Or(ended(asking), err)))
 			}
 			// Looking may take longer than a very short window lasts.
-			if least := time.Now().Add(p.window / 4); until.Before(least) {
+			if least := time.Now().Add(window / 4); until.Before(least) {
 				until = least
 			}
 		}
@@ -169,6 +206,9 @@ func (p *publisher) publish(ctx context.Context, events []connector.Event) (conf
 
 // tell says where a confirmed event is.
 func (p *publisher) tell(e connector.Event, sequence uint64) {
+	if id, err := strconv.ParseUint(e.ID, 10, 64); err == nil && e.Class == connector.ClassMessage {
+		p.newest[e.Source] = max(p.newest[e.Source], id)
+	}
 	if e.Stored != nil {
 		e.Stored(placeOf(p.bus.cfg.Stream, sequence))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -96,6 +97,11 @@ func (b *Bus) unconfirmed(after time.Duration, err error) *connector.Failure {
 	case b.server.trouble() != nil:
 		known = b.server.trouble()
 	case errors.As(b.link.denial(""), &known): // perhaps of the subject for confirmations
+	case len(b.pub.others.list()) > 0:
+		known = &connector.Failure{
+			Reason: connector.ReasonBusMisconfigured, Remedy: "set NATS_SUBJECT_PREFIX, so that no other stream takes our subjects",
+			Detail: strings.Join(b.pub.others.list(), ", ") + " confirmed instead",
+		}
 	default:
 		return f
 	}
@@ -117,7 +123,7 @@ func (r *run) denial() error {
 func (r *run) fill() {
 	p := r.p
 	width := 1
-	if p.chained {
+	if p.chained() {
 		width = p.inFlight
 	}
 	for r.sent < r.end && r.sent-r.first < width {
@@ -127,7 +133,7 @@ func (r *run) fill() {
 		}
 		after := ""
 		if r.sent > r.first {
-			after = r.events[r.sent-1].DedupKey()
+			after = messageID(r.events[r.sent-1])
 		}
 		err := p.send(r.events[r.sent], after, r.number, r.sent)
 		if errors.Is(err, connector.ErrRejected) && after != "" {
@@ -162,10 +168,16 @@ func (r *run) take(a ack) bool {
 		r.stop(a.index, cause)
 		return first
 	}
-	r.acked[a.index] = a.sequence
-	if a.duplicate {
+	switch {
+	case a.duplicate:
 		r.duplicates++
+	case a.sequence <= r.p.last:
+		r.stop(a.index, fmt.Errorf("stream %s confirmed sequence %d but was already at %d: it was recreated, or another stream answered", r.p.bus.cfg.Stream, a.sequence, r.p.last))
+		return false
+	default:
+		r.p.last = a.sequence
 	}
+	r.acked[a.index] = a.sequence
 	before := r.first
 	for r.first < r.end && r.acked[r.first] != 0 {
 		r.p.tell(r.events[r.first], r.acked[r.first])

@@ -178,7 +178,7 @@ func (r *reader) selected(m jetstream.Msg, at *jetstream.MsgMetadata) (connector
 	if at.Timestamp.Before(r.q.Since) {
 		return connector.Stored{}, false
 	}
-	e, err := connector.BindingNATS.Decode(m.Headers().Get, m.Data())
+	e, err := Binding.Decode(m.Headers().Get, m.Data())
 	if err != nil || len(r.q.Classes) > 0 && !slices.Contains(r.q.Classes, e.Class) {
 		return connector.Stored{}, false
 	}

@@ -3,7 +3,7 @@ package nats
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,13 +27,17 @@ const (
 
 // Holds implements [connector.Verifier]: it reads the stream's tail back, the
 // headers only, as far as the oldest of events can be, at most [maxScan]
-// messages.
+// messages. A stream that drops what was consumed cannot be read back: whatever
+// it confirmed counts as held.
 func (b *Bus) Holds(ctx context.Context, events []connector.Event) (held int, err error) {
 	if len(events) == 0 {
 		return 0, nil
 	}
 	if err := b.Connected(); err != nil {
 		return 0, fmt.Errorf("read back events: %w", err)
+	}
+	if info := b.pub.stream.Load(); info != nil && !keeps(info.Config) {
+		return len(events), nil
 	}
 	asking, cancel := b.link.while(ctx)
 	defer cancel()
@@ -72,6 +76,7 @@ func newSearch(events []connector.Event) *search {
 
 // see notes a message of the stream by its id.
 func (s *search) see(key string, sequence uint64) {
+	key = strings.TrimSuffix(key, storedAgain)
 	if found, ok := s.wanted[key]; ok && found == 0 {
 		s.wanted[key] = sequence
 		s.open--
@@ -151,31 +156,18 @@ func (b *Bus) scan(ctx context.Context, filters []string, start, end uint64, see
 // lastKey returns the id and the sequence of the newest message under filter, ""
 // if there is none. It asks the stream's leader, since a replica may lag behind.
 func (b *Bus) lastKey(ctx context.Context, filter string) (key string, sequence uint64, err error) {
-	request, err := json.Marshal(map[string]string{"last_by_subj": filter})
-	if err != nil {
-		return "", 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+b.cfg.Stream, request)
-	if err != nil {
-		return "", 0, b.apiError(err)
-	}
 	var found struct {
-		Error   *jetstream.APIError `json:"error"`
 		Message struct {
 			Sequence uint64 `json:"seq"`
 			Header   []byte `json:"hdrs"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(answer.Data, &found); err != nil {
-		return "", 0, fmt.Errorf("decode the last message: %w", err)
-	}
+	err = b.api(ctx, "STREAM.MSG.GET."+b.cfg.Stream, map[string]string{"last_by_subj": filter}, &found)
 	switch {
-	case found.Error != nil && found.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return "", 0, nil
-	case found.Error != nil:
-		return "", 0, found.Error
+	case err != nil:
+		return "", 0, b.apiError(err)
 	case len(found.Message.Header) == 0:
 		return "-", found.Message.Sequence, nil // of another program, without an id
 	}

@@ -51,7 +51,7 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 		return connector.Result{}, fmt.Errorf("subscribe to results: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // it fails only if the connection is closed
-	if err := b.nc.FlushWithContext(ctx); err != nil {
+	if err := b.nc.FlushTimeout(apiTimeout); err != nil {
 		return connector.Result{}, fmt.Errorf("subscribe to results: %w", err)
 	}
 	ack, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: b.controlSubject(), Data: body})
@@ -65,7 +65,7 @@ func (b *Bus) SendCommand(ctx context.Context, body []byte) (connector.Result, e
 	for {
 		select {
 		case m := <-results:
-			event, err := connector.BindingNATS.Decode(m.Header.Get, m.Data)
+			event, err := Binding.Decode(m.Header.Get, m.Data)
 			if err != nil {
 				continue // not an event
 			}

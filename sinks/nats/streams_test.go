@@ -70,11 +70,46 @@ func TestStreamThatDoesNotFitIsNamedWithTheRemedyAndNotAltered(t *testing.T) {
 			jetstream.StreamConfig{Name: "PUSHOVER", Mirror: &jetstream.StreamSource{Name: "ORIGIN"}},
 			[]string{"NATS_STREAM", "mirror"},
 		},
+		{
+			"sealed",
+			jetstream.StreamConfig{Name: "PUSHOVER", Subjects: ourSubjects, Sealed: true},
+			[]string{"NATS_STREAM", "sealed"},
+		},
+		{
+			"transform of messages",
+			jetstream.StreamConfig{Name: "PUSHOVER", Subjects: ourSubjects, SubjectTransform: &jetstream.SubjectTransformConfig{Source: "pushover.messages.>", Destination: "alerts.>"}},
+			[]string{"NATS_STREAM", "stores pushover.messages.> as alerts.>"},
+		},
+		{
+			"transform of one priority",
+			jetstream.StreamConfig{Name: "PUSHOVER", Subjects: ourSubjects, SubjectTransform: &jetstream.SubjectTransformConfig{Source: "pushover.messages.high.*", Destination: "alerts.{{wildcard(1)}}"}},
+			[]string{"NATS_STREAM", "as alerts."},
+		},
+		{
+			"transform of commands",
+			jetstream.StreamConfig{Name: "PUSHOVER_CONTROL", Subjects: []string{"pushover.control.>"}, SubjectTransform: &jetstream.SubjectTransformConfig{Source: "pushover.>", Destination: "other.>"}},
+			[]string{"NATS_CONTROL_STREAM", "as other.>"},
+		},
+		{
+			"no confirmations",
+			jetstream.StreamConfig{Name: "PUSHOVER", Subjects: ourSubjects, NoAck: true},
+			[]string{"NATS_STREAM", "no_ack", "nats stream edit PUSHOVER --ack"},
+		},
+		{
+			"counters",
+			jetstream.StreamConfig{Name: "PUSHOVER", Subjects: ourSubjects, AllowMsgCounter: true},
+			[]string{"NATS_STREAM", "counters"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			srv := startServer(t, nil)
 			_, js := client(t, srv.ClientURL())
+			sealed := c.stream.Sealed // which cannot be from the start
+			c.stream.Sealed = false
 			created, err := js.CreateStream(t.Context(), c.stream)
+			if c.stream.Sealed = sealed; sealed && err == nil {
+				created, err = js.UpdateStream(t.Context(), c.stream)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +138,7 @@ func TestStreamsThatFitInOtherWordsAreTaken(t *testing.T) {
 	srv := startServer(t, nil)
 	_, js := client(t, srv.ClientURL())
 	for _, c := range []jetstream.StreamConfig{
-		{Name: "PUSHOVER", Subjects: []string{"pushover.messages.*.*", "pushover.results.acknowledged", "pushover.results.rejected", "pushover.results.expired", "pushover.results.done", "pushover.deadletter"}},
+		{Name: "PUSHOVER", SubjectTransform: &jetstream.SubjectTransformConfig{Source: "x.>", Destination: "y.>"}, Subjects: []string{"x.>", "pushover.messages.*.*", "pushover.results.acknowledged", "pushover.results.rejected", "pushover.results.expired", "pushover.results.done", "pushover.deadletter"}},
 		{Name: "PUSHOVER_CONTROL", Subjects: []string{"pushover.*.ack"}},
 	} {
 		if _, err := js.CreateStream(t.Context(), c); err != nil {
@@ -236,7 +271,6 @@ func TestGradeFollowsFromTheStream(t *testing.T) {
 		{"old ones dropped by number", func(s *jetstream.StreamConfig) { s.MaxMsgs = 10 }, connector.GradeCrash, []string{"one replica", "drops its oldest"}},
 		{"new ones refused", func(s *jetstream.StreamConfig) { s.MaxBytes, s.Discard = 1<<20, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica"}},
 		{"old ones dropped per subject", func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject, s.Discard = 5, jetstream.DiscardNew }, connector.GradeCrash, []string{"one replica", "of a subject that is full"}},
-		{"confirms nothing", func(s *jetstream.StreamConfig) { s.NoAck = true }, connector.GradeNone, []string{"one replica", "no_ack"}},
 		{"interest", func(s *jetstream.StreamConfig) { s.Retention = jetstream.InterestPolicy }, connector.GradeNone, []string{"one replica", "interest"}},
 		{"work queue with a short window", func(s *jetstream.StreamConfig) { s.Retention, s.Duplicates = jetstream.WorkQueuePolicy, time.Hour }, connector.GradeCrash, []string{"one replica", "cannot be read back", "work queue"}},
 		{"work queue", func(s *jetstream.StreamConfig) { s.Retention = jetstream.WorkQueuePolicy }, connector.GradeCrash, []string{"one replica", "work queue"}},
@@ -267,4 +301,27 @@ func TestGradeFollowsFromTheStream(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The subjects can be given to another stream under a connection that stays.
+func TestConfirmationOfAnotherStreamDoesNotCount(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	if n, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 3)); n != 3 || err != nil {
+		t.Fatalf("Publish: got %d, %v, want 3", n, err)
+	}
+	if _, err := js.UpdateStream(t.Context(), jetstream.StreamConfig{
+		Name: "PUSHOVER", Subjects: []string{"pushover.results.>", "pushover.deadletter"}, Duplicates: nats.Retention, Discard: jetstream.DiscardNew, AllowDirect: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"pushover.messages.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	n, err := b.Publish(t.Context(), sinktest.Messages("a", 4, 3))
+	if n != 0 {
+		t.Errorf("Publish: got %d confirmed, want none", n)
+	}
+	wantFailure(t, err, connector.ReasonBusMisconfigured, `taken by stream "OTHER"`, "NATS_STREAM")
 }

@@ -21,7 +21,7 @@ func TestContract(t *testing.T) {
 		return sinktest.Harness{
 			Sink:    stdout.New(out),
 			Mode:    connector.ModeStructured,
-			Binding: connector.BindingNATS,
+			Binding: connector.Binding{ContentType: "Content-Type", StructuredType: "application/cloudevents+json"},
 			ReadAll: func(t *testing.T) []sinktest.Stored { return lines(t, out.String()) },
 			WantKey: func(connector.Event) string { return "" },
 			Lacks: []sinktest.Capability{

@@ -218,6 +218,42 @@ directory, never by subPath, so that a changed Secret reaches the program.
   value: {{ .controlStream | quote }}
 - name: NATS_SUBJECT_PREFIX
   value: {{ .subjectPrefix | quote }}
+{{- with .inboxPrefix }}
+- name: NATS_INBOX_PREFIX
+  value: {{ . | quote }}
+{{- end }}
+{{- with .jsDomain }}
+- name: NATS_JS_DOMAIN
+  value: {{ . | quote }}
+{{- end }}
+{{- with .jsApiPrefix }}
+- name: NATS_JS_API_PREFIX
+  value: {{ . | quote }}
+{{- end }}
+{{- if gt (int .streams.replicas) 1 }}
+- name: NATS_REPLICAS
+  value: {{ .streams.replicas | quote }}
+{{- end }}
+{{- if .streams.maxBytes }}
+- name: NATS_MAX_BYTES
+  value: {{ int64 .streams.maxBytes | quote }}
+{{- end }}
+{{- if ne .streams.maxAge "0s" }}
+- name: NATS_MAX_AGE
+  value: {{ .streams.maxAge | quote }}
+{{- end }}
+{{- with .streams.placementCluster }}
+- name: NATS_PLACEMENT_CLUSTER
+  value: {{ . | quote }}
+{{- end }}
+{{- with .streams.placementTags }}
+- name: NATS_PLACEMENT_TAGS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- if .tls.first }}
+- name: NATS_TLS_FIRST
+  value: "true"
+{{- end }}
 {{- if eq .auth.type "password" }}
 {{- if .auth.userKey }}
 {{ include "pushover-connector.secretEnv" (dict "name" "NATS_USER" "secret" .auth.existingSecret "key" .auth.userKey "context" $) }}
@@ -249,6 +285,10 @@ directory, never by subPath, so that a changed Secret reaches the program.
   value: {{ .group | quote }}
 - name: KAFKA_CREATE_TOPICS
   value: {{ .createTopics | quote }}
+{{- with .addressMap }}
+- name: KAFKA_ADDRESS_MAP
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: KAFKA_TLS
   value: {{ .tls.enabled | quote }}
 {{- include "pushover-connector.tlsEnv" (dict "tls" .tls "prefix" "KAFKA" "dir" $dir) }}
@@ -269,9 +309,17 @@ directory, never by subPath, so that a changed Secret reaches the program.
 - name: KAFKA_OAUTH_SCOPE
   value: {{ . | quote }}
 {{- end }}
+{{- with .oauth.audience }}
+- name: KAFKA_OAUTH_AUDIENCE
+  value: {{ . | quote }}
+{{- end }}
 {{- else }}
 - name: KAFKA_OAUTH_TOKEN_FILE
   value: {{ $dir }}/kafka-token
+{{- end }}
+{{- with .oauth.extensions }}
+- name: KAFKA_OAUTH_EXTENSIONS
+  value: {{ join "," . | quote }}
 {{- end }}
 {{- else if .mechanism }}
 {{- if .usernameKey }}
