@@ -2,7 +2,6 @@ package nats_test
 
 import (
 	"context"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -20,14 +19,9 @@ var ourSubjects = []string{"pushover.messages.>", "pushover.results.>", "pushove
 // In a replicated stream of nats-server 2.15 a broken chain is a write error of
 // the stream, after which nobody can publish to it any more. A stream may be
 // replicated, and reduced again, at any moment under a connection that stays.
-//
-// It runs only when asked for and on its own: three servers in one process that have
-// to share two cores with other tests, under the race detector, have been seen to
-// elect no leader for minutes after a change of replicas. That
-// nothing is chained in a cluster is what the next test shows, always.
 func TestStreamScaledUnderLoadAndThroughALossStaysWellForAll(t *testing.T) {
-	if os.Getenv("NATS_SCALE") == "" {
-		t.Skip("scaling a stream under load is left out; to try it: NATS_SCALE=1 go test ./sinks/nats -run Scaled -v")
+	if testing.Short() {
+		t.Skip("three servers are too much for a short run")
 	}
 	var servers []*natsserver.Server
 	options := clusterOptions(t)
