@@ -112,7 +112,9 @@ func TestWaitingMessagesAreCountedWhileTheBusHangs(t *testing.T) {
 			t.Errorf("with all confirmed: got %+v, want nothing waiting", q)
 		}
 		r.log.hang = true
+		r.sim.Fault(pushovertest.Fault{On: pushovertest.OpDownload, Delay: time.Second, Count: 1}) // some signals come before it begins, some during it
 		r.send(3, pushovertest.Outgoing{})
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if q := run.Status().Queue; q.Waiting != 3 || !q.AtLeast {
 			t.Errorf("while the bus hangs: got %+v, want 3 or more waiting", q)

@@ -201,7 +201,8 @@ type queue struct {
 // updateQueue is called with the lock held.
 func (h *Health) updateQueue() {
 	q := h.queue
-	s := QueueStatus{Waiting: q.left + q.signals, AtLeast: q.more || q.signals > 0}
+	// What a signal that came during the download announced may be among what it showed.
+	s := QueueStatus{Waiting: max(q.left, q.signals), AtLeast: q.more || q.signals > 0}
 	oldest := q.oldest
 	if q.signals > 0 && (oldest.IsZero() || q.signalAt.Before(oldest)) {
 		oldest = q.signalAt

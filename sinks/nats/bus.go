@@ -132,6 +132,7 @@ func (b *Bus) open(ctx, background context.Context) error {
 		b.server = server
 		b.tasks.Go(func() { b.tendStore(background) })
 	}
+	watch := b.watchFiles() // from before they are read
 	nc, err := b.connect(ctx)
 	if err != nil && b.opts.ReadOnly && b.cfg.URL == "" && ctx.Err() == nil && unreachable(err) {
 		return nil
@@ -146,7 +147,7 @@ func (b *Bus) open(ctx, background context.Context) error {
 	if b.pub, err = newPublisher(b); err != nil {
 		return err
 	}
-	b.tasks.Go(func() { b.watchFiles(background) })
+	b.tasks.Go(func() { watch(background) })
 	if b.opts.ReadOnly || b.opts.Attach {
 		return nil
 	}

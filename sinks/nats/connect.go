@@ -150,13 +150,10 @@ func (b *Bus) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	}
 }
 
-// watchFiles reconnects when a credential or certificate was replaced, so that
-// the new one is in use before the old one ends.
-func (b *Bus) watchFiles(ctx context.Context) {
+// watchFiles returns what reconnects when a credential or certificate was replaced
+// since now, so that the new one is in use before the old one ends.
+func (b *Bus) watchFiles() (watch func(context.Context)) {
 	files := b.cfg.files()
-	if len(files) == 0 || b.server != nil {
-		return
-	}
 	seen := make([]os.FileInfo, len(files))
 	look := func() (changed bool) {
 		for i, f := range files {
@@ -172,20 +169,24 @@ func (b *Bus) watchFiles(ctx context.Context) {
 		return changed
 	}
 	look()
-	tick := time.NewTicker(fileInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	return func(ctx context.Context) {
+		if len(files) == 0 || b.server != nil {
 			return
-		case <-tick.C:
 		}
-		if !look() {
-			continue
+		tick := time.NewTicker(fileInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if look() {
+				b.reconnect(&connector.Failure{
+					Reason: connector.ReasonReconnecting, Detail: "credentials or certificates have changed",
+				})
+			}
 		}
-		b.reconnect(&connector.Failure{
-			Reason: connector.ReasonReconnecting, Detail: "credentials or certificates have changed",
-		})
 	}
 }
 
