@@ -109,7 +109,7 @@ func (k *cluster) checkTopic(ctx context.Context, t topic, name string) connecto
 
 func (k *cluster) checkGroup(ctx context.Context) connector.Check {
 	c := connector.Check{Name: "kafka group " + k.config.Group}
-	at, err := k.committed(ctx, 0)
+	at, _, err := k.fetchOffset(ctx, k.config.Group, 0)
 	switch {
 	case err != nil:
 		c.Err = err

@@ -30,6 +30,7 @@ type link struct {
 	apis map[protocol.ApiKey]bool // what the broker offers
 
 	until     time.Time    // the broker wants to be shown credentials again by then; zero means never
+	rested    bool         // has been idle
 	anonymous bool         // without SASL
 	proved    *atomic.Bool // set at the first answer of any broker
 

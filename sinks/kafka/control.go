@@ -178,7 +178,7 @@ func (s *server) begin(ctx context.Context, before *stretch) (*stretch, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := s.committed(ctx, s.partition)
+	at, _, err := s.fetchOffset(ctx, s.config.Group, s.partition)
 	if err != nil {
 		return nil, err
 	}

@@ -25,8 +25,7 @@ type fetched struct {
 
 // fetch reads once from an offset on and waits at most wait for a first record.
 // Records of transactions' bookkeeping are passed over, and with
-// [kafka.ReadCommitted] those of aborted transactions too. A connection that broke
-// while it was idle is replaced once without a word.
+// [kafka.ReadCommitted] those of aborted transactions too.
 func (k *cluster) fetch(ctx context.Context, name string, partition int, offset int64, wait time.Duration, isolation kafka.IsolationLevel, f func(*logRecord) error) (at fetched, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -42,9 +41,6 @@ func (k *cluster) fetch(ctx context.Context, name string, partition int, offset 
 		}},
 	}}
 	m, err := k.wire.RoundTrip(ctx, nil, req)
-	if isClosed(err) && ctx.Err() == nil {
-		m, err = k.wire.RoundTrip(ctx, nil, req)
-	}
 	if err != nil {
 		return at, k.explain(fmt.Errorf("fetch %s/%d: %w", name, partition, err), name)
 	}

@@ -291,7 +291,7 @@ func TestAConnectorThatWasFencedCommitsNothing(t *testing.T) {
 	if err := older.commands(nil).commit(keepContext(t), 0, 7); !errors.Is(err, connector.ErrFenced) {
 		t.Errorf("commit: got %v, want ErrFenced", err)
 	}
-	if at, err := older.committed(keepContext(t), 0); at != 5 || err != nil {
+	if at, _, err := older.fetchOffset(keepContext(t), older.config.Group, 0); at != 5 || err != nil {
 		t.Errorf("committed offset: got %d, %v, want 5 as before", at, err)
 	}
 }

@@ -10,39 +10,37 @@ import (
 	"github.com/pushover-connector/pushover-connector/connector"
 )
 
-// committed returns the group's offset in a partition of the control topic, or
-// −1 if there is none. While the coordinator is busy it waits a little: on a
-// fresh cluster the first question makes the broker create its own topics.
-func (k *cluster) committed(ctx context.Context, partition int) (at int64, err error) {
+// fetchOffset returns a group's offset in a partition of the control topic, −1 if
+// there is none, and what was noted with it. While the coordinator is busy it waits a
+// little: on a fresh cluster the first question makes the broker create its own topics.
+func (k *cluster) fetchOffset(ctx context.Context, group string, partition int) (at int64, note string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	err = k.coordinate(ctx, "offset of group "+k.config.Group, k.config.ControlTopic, func(ctx context.Context) error {
-		at, _, err = k.fetchOffset(ctx, k.config.Group, partition)
-		return err
-	})
-	return at, err
-}
-
-// fetchOffset returns a group's offset in a partition of the control topic, −1 if
-// there is none, and what was noted with it.
-func (k *cluster) fetchOffset(ctx context.Context, group string, partition int) (at int64, note string, err error) {
-	res, err := k.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
-		GroupID: group, Topics: map[string][]int{k.config.ControlTopic: {partition}},
-	})
-	switch {
-	case err != nil:
-		return -1, "", unwrapClient(err)
-	case errors.Is(res.Error, kafka.GroupIdNotFound):
-		return -1, "", nil
-	case res.Error != nil:
-		return -1, "", res.Error
-	}
-	for _, p := range res.Topics[k.config.ControlTopic] {
-		if p.Partition == partition {
-			return p.CommittedOffset, p.Metadata, p.Error
+	at = -1
+	err = k.coordinate(ctx, "offset of group "+group, k.config.ControlTopic, func(ctx context.Context) error {
+		res, err := k.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
+			GroupID: group, Topics: map[string][]int{k.config.ControlTopic: {partition}},
+		})
+		switch {
+		case err != nil:
+			return unwrapClient(err)
+		case errors.Is(res.Error, kafka.GroupIdNotFound):
+			return nil
+		case res.Error != nil:
+			return res.Error
 		}
+		for _, p := range res.Topics[k.config.ControlTopic] {
+			if p.Partition == partition {
+				at, note = p.CommittedOffset, p.Metadata
+				return p.Error
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		k.wire.forget()
 	}
-	return -1, "", nil
+	return at, note, err
 }
 
 // commitOffset sets a group's offset in the control topic.

@@ -79,6 +79,20 @@ func (pr *producer) partition(e connector.Event) *partitionState {
 	return p
 }
 
+// partitionOf is the partition, of n, to which the Java client's default partitioner
+// sends a record with this key: other producers and consumers that think in keys
+// find a device's events where they expect them.
+func partitionOf(key string, n int) int {
+	if n <= 1 {
+		return 0
+	}
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return kafka.Murmur2Balancer{Consistent: true}.Balance(kafka.Message{Key: []byte(key)}, all...)
+}
+
 // invalidateOn makes the next use look at the topics again, if err says that one was
 // deleted, or recreated with fewer partitions.
 func (pr *producer) invalidateOn(err error) {
@@ -169,18 +183,18 @@ func (pr *producer) readyPartition(ctx context.Context, e connector.Event) (*par
 	if pr.lost.Load() && pr.state != fenced { // as another of our producers has found
 		pr.state, pr.fencedBy = fenced, fencedError(pr.source, connector.ErrFenced)
 	}
-	if pr.state == fenced {
-		return nil, pr.fencedBy
-	}
 	for range 2 {
-		if pr.state != ready {
+		switch pr.state {
+		case fenced:
+			return nil, pr.fencedBy
+		case stale:
 			if err := pr.retake(ctx); err != nil {
 				return nil, err
 			}
 		}
 		p := pr.partition(e)
 		if p.pending != nil {
-			if err := pr.send(ctx, p, p.pending); err != nil && pr.state == ready {
+			if err := pr.send(ctx, p, p.pending); err != nil && pr.state != stale {
 				return nil, err
 			}
 		}

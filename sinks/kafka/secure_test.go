@@ -48,6 +48,7 @@ func startSecured(t *testing.T, keys pki) *kafkatest.Cluster {
 		k, v = login(l, "oauthbearer", `org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";`)
 		p[k] = v
 	}
+	p["listener.name.saslssl.scram-sha-256.connections.max.reauth.ms"] = "1000"
 	return kafkatest.Start(t, kafkatest.Options{
 		Listeners: []kafkatest.Listener{
 			{Name: "TLS", Protocol: "SSL"}, {Name: "MUTUAL", Protocol: "SSL"},
@@ -64,7 +65,34 @@ func TestSecuredBroker(t *testing.T) {
 	cluster := startSecured(t, keys)
 	t.Run("every way to authenticate works or says why not", func(t *testing.T) { testAuthentication(t, cluster, keys) })
 	t.Run("refused credentials are not tried again and again", func(t *testing.T) { testRefusal(t, cluster) })
+	t.Run("a session that ends is no outage", func(t *testing.T) { testSessionLifetime(t, cluster, keys) })
 	t.Run("missing permissions are named with their remedy", func(t *testing.T) { testPermissions(t, cluster) })
+}
+
+// The broker hangs up on whoever has not shown credentials for a second.
+func testSessionLifetime(t *testing.T, cluster *kafkatest.Cluster, keys pki) {
+	c := configFor([]string{cluster.Addr("SASLSSL")})
+	c.TLS, c.CAFile = true, keys.ca
+	c.SASLMechanism, c.Username, c.Password = "SCRAM-SHA-256", "alice", secretWord
+	o := optionsFor(t, c)
+	health := watch(&o)
+	b := open(t, c, o)
+	w := newWorker(b, o.Source)
+	serve(t, b, w.handle)
+	plain := c
+	plain.Brokers = cluster.Brokers()
+	l := startLoad(t, b, o.Source)
+	for i := range 4 {
+		l.await(t, 1500, 0) // a pause of 10 ms after at most 17: most of a second
+		sendCommands(t, plain, receipt(i))
+		w.await(t, 1)
+	}
+	l.finish(t, c, cluster.Brokers())
+	for _, part := range []connector.Part{connector.PartBus, connector.PartCommands} {
+		if failed := health.log.reasons(string(part) + " failed, retrying"); len(failed) > 0 {
+			t.Errorf("%s failed with %v, want no failure", part, failed)
+		}
+	}
 }
 
 func testAuthentication(t *testing.T, cluster *kafkatest.Cluster, keys pki) {

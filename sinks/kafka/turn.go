@@ -94,12 +94,7 @@ func (c *commandServer) leaveTurn(ctx context.Context) {
 }
 
 func (c *commandServer) readTurn(ctx context.Context) (turn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
 	count, holder, err := c.fetchOffset(ctx, c.turnGroup(), 0)
-	if err != nil {
-		c.wire.forget()
-	}
 	return turn{holder, max(count, 0)}, err
 }
 

@@ -134,13 +134,26 @@ func (w *wire) exchange(ctx context.Context, addr string, req protocol.Message) 
 	if err != nil {
 		return nil, err
 	}
-	res, err := l.roundTrip(ctx, req)
-	if err != nil {
+	return w.roundTrip(ctx, l, req)
+}
+
+// roundTrip sends req on l. A connection that broke while it was idle is replaced
+// without a word; not for events, whose sender must know that they were sent twice.
+func (w *wire) roundTrip(ctx context.Context, l *link, req protocol.Message) (protocol.Message, error) {
+	for {
+		res, err := l.roundTrip(ctx, req)
+		if err == nil {
+			w.park(l)
+			return res, nil
+		}
 		w.drop(l)
-		return nil, err
+		if !l.rested || !isClosed(err) || ctx.Err() != nil || req.ApiKey() == protocol.Produce {
+			return nil, err
+		}
+		if l, err = w.take(ctx, l.addr); err != nil {
+			return nil, err
+		}
 	}
-	w.park(l)
-	return res, nil
 }
 
 // anyBroker sends req to the first broker that can be connected to. Once a
@@ -149,22 +162,18 @@ func (w *wire) anyBroker(ctx context.Context, req protocol.Message) (protocol.Me
 	var errs []error
 	for _, addr := range w.candidates() {
 		l, err := w.take(ctx, addr)
-		if err != nil {
-			errs = append(errs, err)
-			var auth *authError
-			if ctx.Err() != nil || errors.As(err, &auth) {
-				break
+		if err == nil {
+			res, err := w.roundTrip(ctx, l, req)
+			if err == nil {
+				return res, nil
 			}
-			continue
+			return nil, errors.Join(append(errs, err)...)
 		}
-		res, err := l.roundTrip(ctx, req)
-		if err != nil {
-			w.drop(l)
-			errs = append(errs, err)
+		errs = append(errs, err)
+		var auth *authError
+		if ctx.Err() != nil || errors.As(err, &auth) {
 			break
 		}
-		w.park(l)
-		return res, nil
 	}
 	return nil, errors.Join(errs...)
 }
@@ -257,6 +266,7 @@ func (w *wire) take(ctx context.Context, addr string) (*link, error) {
 		if time.Since(p.since) < maxIdle && (p.link.until.IsZero() || time.Now().Before(p.link.until)) {
 			w.mu.Unlock()
 			w.dropAll(stale)
+			p.link.rested = true
 			return p.link, nil
 		}
 		stale = append(stale, p.link)
