@@ -2,6 +2,7 @@ package pushover
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -46,13 +47,21 @@ type caller struct {
 	at     time.Time // when it passed
 }
 
-func newGate(report func(APIState)) *gate {
-	return &gate{
+// errHeld is the last failure of a gate that has seen none itself.
+var errHeld = fmt.Errorf("%w: an earlier process was told to wait", ErrUnavailable)
+
+// newGate returns a gate that is closed until then, as after a failure.
+func newGate(report func(APIState), until time.Time) *gate {
+	g := &gate{
 		report: report, told: APIState{Open: true},
 		changed: make(chan struct{}), opened: make(chan struct{}),
 		ladder: newLadder(maxRetry), quick: newQuickLadder(),
 		brakes: make(map[string]*brake), callers: make(map[*caller]struct{}),
 	}
+	if until.After(time.Now()) {
+		g.closed, g.until, g.soon, g.err = true, until, until, errHeld
+	}
+	return g
 }
 
 // newLadder gives 5 to 10 s, then about twice as much each time up to longest.

@@ -25,7 +25,7 @@ func newLink(o Options, host string) *link {
 		transport: newTransport(o, host),
 		turns:     make(chan struct{}, maxConns),
 		side:      make(chan struct{}, maxConns-1),
-		gate:      newGate(o.OnAPIState),
+		gate:      newGate(o.OnAPIState, o.HoldUntil),
 	}
 }
 

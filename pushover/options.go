@@ -86,6 +86,11 @@ type Options struct {
 	// call at a time, in order, from a goroutine that makes a request or follows
 	// the stream. It must not block. [Client.APIState] returns the same on demand.
 	OnAPIState func(APIState)
+
+	// HoldUntil is the earliest time of the first REST request, for a process that
+	// starts while the service is in trouble: what [APIState].RetryAt was in the one
+	// before. Zero, or a time that has passed, holds nothing back.
+	HoldUntil time.Time
 }
 
 // A RequestInfo describes a finished REST request, for metrics.

@@ -261,3 +261,34 @@ func TestCallsThatFailTogetherClimbOneStep(t *testing.T) {
 		}
 	})
 }
+
+// What an earlier process was told holds for its successor, urgent or not, and one
+// request finds out.
+func TestHoldUntilIsAsIfItHadFailed(t *testing.T) {
+	until := time.Date(2026, 11, 26, 0, 1, 0, 0, time.UTC)
+	simulateWith(t, pushovertest.Options{}, pushover.Options{HoldUntil: until}, func(w *world) {
+		if got := w.client.APIState(); got.Open || !got.RetryAt.Equal(until) || !errors.Is(got.Err, pushover.ErrUnavailable) {
+			t.Errorf("at the start: got %+v, want closed until %s", got, until)
+		}
+		w.sim.Fault(pushovertest.Fault{On: pushovertest.OpDownload, Status: 503, Count: 1})
+		var calls sync.WaitGroup
+		for range 2 {
+			calls.Go(func() { _ = download(pushover.Urgent(w.Context()), w.client) })
+		}
+		time.Sleep(time.Until(until) - time.Nanosecond)
+		if got := w.sim.Requests(pushovertest.OpDownload); got != 0 {
+			t.Errorf("got %d requests before its time, want none", got)
+		}
+		time.Sleep(time.Second)
+		if got := w.sim.Requests(pushovertest.OpDownload); got != 1 {
+			t.Errorf("got %d requests at its time, want 1", got)
+		}
+		calls.Wait()
+		if err := download(w.Context(), w.client); err != nil {
+			t.Error(err)
+		}
+		if got := w.client.APIState(); !got.Open {
+			t.Errorf("at the end: got %+v, want open", got)
+		}
+	})
+}

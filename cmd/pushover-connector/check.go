@@ -88,7 +88,7 @@ func (c *checker) all(ctx context.Context) {
 // pushover checks credentials and service, and returns the device's name.
 func (c *checker) pushover(ctx context.Context, s *settings) string {
 	a := s.pushover
-	client, err := newClient(a, slog.New(slog.DiscardHandler), nil, nil)
+	client, err := newClient(a, pushover.Options{})
 	if err != nil {
 		c.fail("pushover", err)
 		return a.DeviceName

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -127,4 +129,35 @@ func (s *scene) acknowledge(receipt string, by pushovertest.Device) {
 	if response.StatusCode != http.StatusOK {
 		s.t.Fatalf("acknowledge on %s: %s", by.Name, response.Status)
 	}
+}
+
+// To the service two processes in a row are one client.
+func TestRestartInAnOutageKeepsItsManners(t *testing.T) {
+	s := newScene(t)
+	s.toNATS()
+	s.launch()
+	s.await("start", patience, s.ready)
+	s.sim.Fault(pushovertest.Fault{On: pushovertest.OpDownload, Status: 503})
+	s.send()
+	note := outageFile{path: s.credentialsFile() + ".outage", log: slog.New(slog.DiscardHandler)}
+	for range 2 {
+		s.await("a note of the failure", patience, func() error {
+			if !note.until().After(time.Now()) {
+				return errors.New("no time to come is noted")
+			}
+			return nil
+		})
+		s.daemon.kill()
+		s.launch()
+		asked := s.sim.Requests(pushovertest.OpDownload)
+		if err := s.sim.Wait(s.within(), func(pushovertest.State) bool { return s.sim.Requests(pushovertest.OpDownload) > asked }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.sim.ClearFaults()
+	s.await("everything carried", patience, s.ready)
+	if got := note.until(); !got.IsZero() {
+		t.Errorf("after the outage %s is noted, want nothing", got)
+	}
+	s.wantManners()
 }

@@ -37,7 +37,7 @@ func accountOf(sim *pushovertest.Server, file string) accountSettings {
 // newFirstLogin is the first login of a daemon that has just started.
 func newFirstLogin(t *testing.T, a *accountSettings) *firstLogin {
 	t.Helper()
-	client, err := newClient(*a, slog.New(slog.DiscardHandler), nil, nil)
+	client, err := newClient(*a, pushover.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

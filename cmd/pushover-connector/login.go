@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -102,7 +101,7 @@ func (l *login) enroll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.client, err = newClient(l.account, slog.New(slog.DiscardHandler), nil, nil); err != nil {
+	if l.client, err = newClient(l.account, pushover.Options{}); err != nil {
 		return err
 	}
 	if creds.Secret, err = l.signIn(ctx); err != nil {

@@ -78,7 +78,14 @@ func carry(ctx context.Context, s *settings, io streams, log *slog.Logger) error
 	metrics := connector.NewMetrics(registry, s.general.Sink, version, commit())
 	health := connector.NewHealth(log, metrics, s.parts()...)
 
-	client, err := newClient(s.pushover, log, metrics.Request, health.APIState)
+	outage := &outageFile{path: s.pushover.CredentialsFile + ".outage", log: log}
+	client, err := newClient(s.pushover, pushover.Options{
+		Logger: log, OnRequest: metrics.Request, HoldUntil: outage.until(),
+		OnAPIState: func(s pushover.APIState) {
+			health.APIState(s)
+			outage.note(s)
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -218,7 +225,7 @@ func (s *busSettings) watch(ctx context.Context) {
 }
 
 // newClient makes the Pushover client that all parts share.
-func newClient(a accountSettings, log *slog.Logger, observe func(pushover.RequestInfo), api func(pushover.APIState)) (*pushover.Client, error) {
+func newClient(a accountSettings, o pushover.Options) (*pushover.Client, error) {
 	if a.CAFile != "" { // it is read again for each connection, but a mistake should show at once
 		pem, err := os.ReadFile(a.CAFile)
 		if err != nil {
@@ -228,13 +235,12 @@ func newClient(a accountSettings, log *slog.Logger, observe func(pushover.Reques
 			return nil, fmt.Errorf("PUSHOVER_CA_FILE: %s contains no PEM certificate", a.CAFile)
 		}
 	}
-	client, err := pushover.New(pushover.Options{
-		APIURL: a.APIURL, StreamURL: a.StreamURL, UserAgent: userAgent(),
-		// A service that takes requests and answers none must not keep an alarm for
-		// longer than one that refuses them.
-		Timeout: 10 * time.Second,
-		CAFile:  a.CAFile, AllowPlaintext: a.AllowPlaintext, Logger: log, OnRequest: observe, OnAPIState: api,
-	})
+	o.APIURL, o.StreamURL, o.UserAgent = a.APIURL, a.StreamURL, userAgent()
+	o.CAFile, o.AllowPlaintext = a.CAFile, a.AllowPlaintext
+	// A service that takes requests and answers none must not keep an alarm for
+	// longer than one that refuses them.
+	o.Timeout = 10 * time.Second
+	client, err := pushover.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("PUSHOVER_API_URL or PUSHOVER_STREAM_URL: %w", err)
 	}
