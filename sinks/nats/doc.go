@@ -13,8 +13,15 @@
 // the server itself proves the order:
 //
 //   - alone, once everything before it is confirmed; or
-//   - chained: with Nats-Expected-Last-Msg-Id naming its predecessor, so that
+//   - chained: with Nats-Expected-Last-Msg-Id naming its predecessor, and
+//     Nats-Expected-Last-Sequence the place that it must have got just now, so that
 //     the server stores it directly behind that predecessor or not at all.
+//
+// The id alone would do as long as nothing that follows is in the stream already. But a
+// message can come late, below others that an earlier process has stored: their last
+// one is the stream's last, and what follows it would pass the late one. Since the
+// server looks at the sequence before it looks for repeats, repeats are confirmed by
+// chaining what follows one of them to an id that no message has.
 //
 // It follows by induction that a message is stored only when all before it are,
 // whatever is lost, delayed or repeated, and by however many writers, as long as

@@ -141,7 +141,7 @@ func (a ack) cause(chained bool) error {
 		return a.err
 	}
 	switch api.ErrorCode {
-	case codeWrongLastMsgID:
+	case codeWrongLastMsgID, jetstream.JSErrCodeStreamWrongLastSequence:
 		return errRefusedChain
 	case codeMessageTooLarge, codeHeaderTooLarge:
 		if chained {

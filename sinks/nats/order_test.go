@@ -2,8 +2,11 @@ package nats_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -164,4 +167,46 @@ func streamLength(js jetstream.JetStream) uint64 {
 		return 0
 	}
 	return stream.CachedInfo().State.Msgs
+}
+
+// Ids order time to the second only, so a message can come late: others that follow it
+// are in the stream already, put there by an earlier process or by a twin. It must not
+// be passed by those that are not.
+func TestLateMessagesAreStoredBeforeTheirSuccessors(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	other := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	same := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	r := rand.New(rand.NewPCG(5, 5))
+	for i := range 60 {
+		device := fmt.Sprint("d", i)
+		all := sinktest.Messages(device, 1, 40+r.IntN(40))
+		var there, late []connector.Event
+		known := 1 + r.IntN(len(all))
+		for j, e := range all {
+			if j < known && r.IntN(4) > 0 || j == known-1 {
+				there = append(there, e)
+			} else {
+				late = append(late, e)
+			}
+		}
+		us := same
+		if i%2 == 0 {
+			us = open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+		}
+		publishAll(within(t), t, other, there)
+		publishAll(within(t), t, us, all)
+		var want, got []string
+		for _, e := range append(there, late...) {
+			want = append(want, e.DedupKey())
+		}
+		for _, m := range readAll(t, js) {
+			if key := m.Header.Get(jetstream.MsgIDHeader); strings.HasPrefix(key, "pushover://device/"+device+"#") {
+				got = append(got, key)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%d of %d known: got %v, want %v", len(there), len(all), got, want)
+		}
+	}
 }

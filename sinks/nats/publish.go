@@ -39,6 +39,15 @@ const (
 // accepted when sent alone.
 var errRefusedChain = errors.New("predecessor is not the stream's last message")
 
+// A chainLink is what a message is chained to. The zero link is that of one sent alone.
+type chainLink struct {
+	id       string // of its predecessor
+	sequence uint64 // that the predecessor has, or 0
+}
+
+// onlyRepeats is a link that no message fits: only what the stream has is confirmed.
+var onlyRepeats = chainLink{id: "none"}
+
 // A publisher carries out Publish, one call after the other.
 type publisher struct {
 	bus    *Bus
@@ -58,6 +67,7 @@ type publisher struct {
 	session  <-chan struct{}   // the connection on which the stream was looked at
 	created  time.Time         // when the stream was that last belongs to
 	last     uint64            // its highest sequence known
+	repeated bool              // the latest confirmation was for a repeat
 	newest   map[string]uint64 // the highest id that was confirmed, by source
 	inFlight int               // messages to have on the way: fewer after a break
 }
@@ -224,14 +234,17 @@ func leading(events []connector.Event, sequences map[string]uint64, have bool) i
 	return len(events)
 }
 
-// send puts an event on the wire, chained if after is not empty.
-func (p *publisher) send(e connector.Event, after string, round uint64, index int) error {
+// send puts an event on the wire.
+func (p *publisher) send(e connector.Event, after chainLink, round uint64, index int) error {
 	msg, err := p.bus.encode(e)
 	if err != nil {
 		return err
 	}
-	if after != "" {
-		msg.Header[jetstream.ExpectedLastMsgIDHeader] = []string{after}
+	if after.id != "" {
+		msg.Header[jetstream.ExpectedLastMsgIDHeader] = []string{after.id}
+	}
+	if after.sequence != 0 {
+		msg.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(after.sequence, 10)}
 	}
 	msg.Reply = p.reply(round, index)
 	err = p.bus.nc.PublishMsg(msg)

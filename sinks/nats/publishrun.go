@@ -18,6 +18,7 @@ type run struct {
 	until  time.Time // nothing is sent later than that; zero means no limit
 
 	number     uint64
+	base       uint64   // the stream's highest sequence known at the start
 	first      int      // all before it are confirmed
 	sent       int      // all before it are sent
 	acked      []uint64 // sequence by index, 0 while not confirmed
@@ -33,7 +34,7 @@ type run struct {
 // do returns nil if it ended at the end of events, or at until.
 func (r *run) do(ctx context.Context) error {
 	p := r.p
-	r.number = p.round.Add(1)
+	r.number, r.base = p.round.Add(1), p.last
 	r.acked = make([]uint64, len(r.events))
 	r.linked = make([]bool, len(r.events))
 	r.end = len(r.events)
@@ -131,19 +132,23 @@ func (r *run) fill() {
 			r.stop(r.sent, nil)
 			return
 		}
-		after := ""
-		if r.sent > r.first {
-			after = messageID(r.events[r.sent-1])
+		var after chainLink
+		switch {
+		case r.sent == r.first: // alone
+		case p.repeated:
+			after = onlyRepeats
+		default:
+			after = chainLink{messageID(r.events[r.sent-1]), r.base + uint64(r.sent)}
 		}
 		err := p.send(r.events[r.sent], after, r.number, r.sent)
-		if errors.Is(err, connector.ErrRejected) && after != "" {
+		if errors.Is(err, connector.ErrRejected) && after != (chainLink{}) {
 			return // perhaps too large only with its chain header: it is sent alone in the end
 		}
 		if err != nil {
 			r.stop(r.sent, err)
 			return
 		}
-		r.linked[r.sent] = after != ""
+		r.linked[r.sent] = after != (chainLink{})
 		r.sent++
 	}
 }
@@ -168,6 +173,7 @@ func (r *run) take(a ack) bool {
 		r.stop(a.index, cause)
 		return first
 	}
+	r.p.repeated = a.duplicate
 	switch {
 	case a.duplicate:
 		r.duplicates++
