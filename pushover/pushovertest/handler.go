@@ -199,7 +199,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, c *call, rep rep
 	if r.Context().Err() == nil {
 		s.manners.used(c)
 	}
-	if cut {
+	if cut || f != nil && f.PadTo > 0 && rep.status >= 400 { // no client reads a refusal of such a length
 		s.manners.unanswered(c, true)
 	} else {
 		s.manners.answered(c, rep, f != nil && f.answers())
