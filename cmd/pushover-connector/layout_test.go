@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"cmd/pushover-sim":       {"pushover/pushovertest"},
 	"cmd/internal/eventline": {"connector"},
 	"cmd/pushover-connector": {"pushover", "connector", "sinks/nats", "sinks/kafka", "sinks/stdout", "cmd/internal/eventline"},
+	"deploy/chaos":           {"pushover", "pushover/pushovertest", "sinks/kafka/kafkatest"},
 	"cmd/pushover-demo":      {"pushover", "pushover/pushovertest", "connector", "sinks/nats", "cmd/internal/eventline"},
 }
 

@@ -54,20 +54,21 @@ type Cluster struct {
 // cluster the test is skipped.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	c, err := start(o)
+	c, err := New(o)
 	if err != nil {
 		unavailable(t, err)
 	}
 	t.Cleanup(func() {
 		c.showLogs(t)
-		c.close()
+		c.Close()
 	})
 	return c
 }
 
-// start starts a cluster. Between drawing a port and a node's listening on it
+// New starts a cluster for a program that is not a test, which must close it, and
+// waits until it serves. Between drawing a port and a node's listening on it
 // another process may take the port: then it starts once more, with other ports.
-func start(o Options) (*Cluster, error) {
+func New(o Options) (*Cluster, error) {
 	libs, err := jars()
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func startOnce(o Options, libs string) (_ *Cluster, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, c.logs())
-			c.close()
+			c.Close()
 		}
 	}()
 	if o.Nodes == 0 {
@@ -200,7 +201,8 @@ func (c *Cluster) Brokers() []string {
 // Addr is the first node's address of a listener.
 func (c *Cluster) Addr(listener string) string { return c.Nodes[0].addr(listener) }
 
-func (c *Cluster) close() {
+// Close kills the nodes and removes what they have written.
+func (c *Cluster) Close() {
 	for _, n := range c.Nodes {
 		n.Kill()
 	}

@@ -19,7 +19,7 @@ const childEnv = "KAFKATEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
-		c, err := start(Options{})
+		c, err := New(Options{})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(2)

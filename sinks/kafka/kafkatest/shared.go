@@ -26,7 +26,7 @@ func Brokers(t testing.TB) []string {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.cluster == nil && shared.err == nil {
-		shared.cluster, shared.err = start(Options{})
+		shared.cluster, shared.err = New(Options{})
 	}
 	if shared.err != nil {
 		unavailable(t, shared.err)
@@ -43,7 +43,7 @@ func Main(m *testing.M) int {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.cluster != nil {
-		shared.cluster.close()
+		shared.cluster.Close()
 	}
 	return code
 }
