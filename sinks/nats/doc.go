@@ -36,12 +36,13 @@
 // itself, after which nobody can publish to it any more, not even after a restart
 // (nats-server 2.15.2); and a stream of one replica can be replicated at any moment
 // under a connection that stays. A server of its own has no such moment. Messages a
-// second, loopback, two cores ([BenchmarkBatch], BenchmarkEmbedded, BenchmarkCluster):
+// second, loopback, two cores, the slower and the faster of two days on rented machines
+// (BenchmarkBatch, BenchmarkEmbedded, BenchmarkCluster):
 //
-//	a server of its own, chained         44 000
-//	one replica in a cluster             13 500
-//	three replicas                        4 200
-//	embedded, each write synced           8 000
+//	a server of its own, chained         44 000   44 000
+//	one replica in a cluster              4 200   13 500
+//	three replicas                        2 300    4 200
+//	embedded, each write synced           3 800    8 000
 //
 // # Whose word counts
 //
