@@ -107,7 +107,7 @@ func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error)
 	for i, h := range d.held.entries[:n] {
 		events[i] = h.event
 	}
-	held, err := d.holds(work, events)
+	held, missing, err := d.holds(work, events)
 	if held > 0 {
 		if err := d.clearFirst(ctx, work, held); err != nil {
 			return false, err
@@ -116,9 +116,9 @@ func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error)
 	if err != nil {
 		return false, fmt.Errorf("read back before clearing: %w", err)
 	}
-	if held < len(events) {
+	if len(missing) > 0 {
 		for _, h := range d.held.entries {
-			d.lost[h.id] = true
+			d.lost[h.id] = d.lost[h.id] || slices.Contains(missing, h.id)
 		}
 		d.held.forget()
 		d.c.log.Error("confirmed events lost from the log, publishing them again")
@@ -127,20 +127,29 @@ func (d *delivery) clearDue(ctx, work context.Context) (cleared bool, err error)
 	return true, nil
 }
 
-// holds reads back how many of the first events the log holds. One that was lost
-// before, was published again and is gone again was removed by the log's own rules
-// or by its owner: it counts as held, or its message would come back for ever.
-func (d *delivery) holds(work context.Context, events []Event) (held int, err error) {
+// holds reads back how many of the first events the log holds, and which of the
+// others are missing, as far as there is time to look. One that was missing before,
+// was published again and is missing again was removed by the log's own rules or by
+// its owner: it counts as held, or its message would come back for ever.
+func (d *delivery) holds(work context.Context, events []Event) (held int, missing []pushover.MessageID, err error) {
 	check, cancel := context.WithTimeout(work, d.c.o.PublishTimeout)
 	defer cancel()
-	for {
-		n, err := d.c.sink.(Verifier).Holds(check, events[held:])
-		held += n
-		if err != nil || held == len(events) || !d.lost[d.held.entries[held].id] {
-			return held, err
+	for i := 0; ; i++ {
+		n, err := d.c.sink.(Verifier).Holds(check, events[i:])
+		i += n
+		if len(missing) == 0 {
+			held = i
 		}
-		d.c.log.Warn("event removed from the log again, clearing its message all the same", slog.String("message_id", events[held].ID))
-		held++
+		switch {
+		case len(missing) > 0 && err != nil:
+			return held, missing, nil // enough is known
+		case err != nil || i == len(events):
+			return held, missing, err
+		case !d.lost[d.held.entries[i].id]:
+			missing = append(missing, d.held.entries[i].id)
+		case len(missing) == 0:
+			d.c.log.Warn("event removed from the log again, clearing its message all the same", slog.String("message_id", events[i].ID))
+		}
 	}
 }
 

@@ -86,6 +86,34 @@ func TestEventRemovedWithinTheClearDelayIsPublishedOnceMore(t *testing.T) {
 	}
 }
 
+// That it was in the queue when the log lost others does not make a message one
+// whose event was removed before.
+func TestOnlyAnEventThatWasMissingItselfIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		r.opts.ClearDelay = time.Minute
+		r.send(1, pushovertest.Outgoing{})
+		run := r.start()
+		time.Sleep(40 * time.Second)
+		second := r.send(1, pushovertest.Outgoing{})
+		time.Sleep(10 * time.Second)
+		for range 2 { // before the second is due, and after it was published again
+			synctest.Wait()
+			r.log.purge()
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if got := len(r.sim.Queue(r.device.Name)); got != 0 {
+			t.Errorf("the queue holds %d messages, want none", got)
+		}
+		r.wantLog(second)
+		if !part(run.Status(), connector.PartClear).OK {
+			t.Errorf("clear is failing: %+v", part(run.Status(), connector.PartClear))
+		}
+	})
+}
+
 // The signal can be ahead of the message: a second look follows.
 func TestSignalAheadOfItsMessageIsLookedAfter(t *testing.T) {
 	whileLive(t, func(t *testing.T, r *rig, run *running) {

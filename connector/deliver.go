@@ -38,7 +38,7 @@ type delivery struct {
 	held    clearQueue // confirmed, and not yet cleared
 	removed clearQueue // what the latest deletion took, until a download has shown that it did
 
-	lost      map[pushover.MessageID]bool // the log did not hold its event when it was read back
+	lost      map[pushover.MessageID]bool // was to be read back when the log had lost events: whether its own was missing
 	effective bool                        // the latest deletion was
 	settling  time.Time                   // when a download settles what is held; zero if nothing is to be settled
 
@@ -282,7 +282,7 @@ func (d *delivery) deliverPiece(ctx, work context.Context, p piece, left int, se
 	letters := deadLetters{device: d.device}
 	messages, events, places := p.messages, p.events, placesOf(p.events)
 	for i, m := range messages {
-		events[i].Lost = d.lost[m.ID]
+		_, events[i].Lost = d.lost[m.ID]
 	}
 	for len(events) > 0 {
 		d.c.m.oldestWaiting.Store(heardAt(messages[0], began).UnixNano())
