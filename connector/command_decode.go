@@ -12,9 +12,9 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
-// maxCommand is the largest command body that is looked into. A whole event
+// MaxCommand is the largest command body that is looked into, in bytes. A whole event
 // may be sent as a command, and raw may be large in it.
-const maxCommand = 256 << 10
+const MaxCommand = 256 << 10
 
 // The commands.
 const (
@@ -41,8 +41,8 @@ type decodedCommand struct {
 func decodeCommand(body []byte) (decodedCommand, error) {
 	ack := decodedCommand{verb: verbAck}
 	switch {
-	case len(body) > maxCommand:
-		return ack, fmt.Errorf("command is %d bytes, more than %d", len(body), maxCommand)
+	case len(body) > MaxCommand:
+		return ack, fmt.Errorf("command is larger than %d bytes", MaxCommand)
 	case !utf8.Valid(body):
 		return ack, errors.New("command is not UTF-8 text")
 	}

@@ -61,10 +61,9 @@ type Bus struct {
 	stop context.CancelFunc // ends the keeper
 	wg   sync.WaitGroup     // for the keeper
 
-	lost atomic.Bool // another connector took over
-
 	mu        sync.Mutex
-	producers []*producer // the first one is that of the device's messages
+	source    string // of the device that the bus writes for now
+	producers []*producer
 }
 
 var (
@@ -161,7 +160,7 @@ func (b *Bus) Close(ctx context.Context) error {
 		b.stop()
 	}
 	var err error
-	for _, pr := range slices.Backward(b.all()) { // that of the messages last: the others use it in their turn
+	for _, pr := range slices.Backward(b.all()) { // those of messages last: the others use them in their turn
 		select {
 		case pr.turn <- struct{}{}:
 			defer func() { <-pr.turn }()
@@ -186,29 +185,67 @@ func (b *Bus) all() []*producer {
 func (b *Bus) producer(topic, source string) *producer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var first *producer
-	for _, pr := range b.producers {
-		switch {
-		case pr.source != source:
-		case pr.to == topic:
-			return pr
-		case pr.to == b.config.Topic:
-			first = pr
-		}
+	first := b.find(b.config.Topic, source)
+	if first == nil {
+		first = b.add(b.config.Topic, source, nil)
+		b.leave(b.source)
+		b.source = source
 	}
-	add := func(topic string, first *producer) *producer {
-		pr := &producer{
-			cluster: b.cluster, to: topic, source: source, first: first,
-			mode: b.opts.Mode, onDuplicate: b.opts.OnDuplicate, remember: windowSize,
-			claiming: b.opts.Health.Activity(connector.PartBus), lost: &b.lost, turn: make(chan struct{}, 1),
-		}
-		b.producers = append(b.producers, pr)
+	if topic == b.config.Topic {
+		return first
+	}
+	if pr := b.find(topic, source); pr != nil {
 		return pr
 	}
-	if topic != b.config.Topic && first == nil {
-		first = add(b.config.Topic, nil)
+	return b.add(topic, source, first)
+}
+
+func (b *Bus) find(topic, source string) *producer {
+	if i := slices.IndexFunc(b.producers, func(pr *producer) bool { return pr.to == topic && pr.source == source }); i >= 0 {
+		return b.producers[i]
 	}
-	return add(topic, first)
+	return nil
+}
+
+func (b *Bus) add(topic, source string, first *producer) *producer {
+	pr := &producer{
+		cluster: b.cluster, to: topic, source: source, first: first,
+		mode: b.opts.Mode, onDuplicate: b.opts.OnDuplicate, remember: windowSize,
+		claiming: b.opts.Health.Activity(connector.PartBus), turn: make(chan struct{}, 1),
+	}
+	if first != nil {
+		pr.lost = first.lost
+	} else {
+		pr.lost = new(atomic.Bool)
+	}
+	b.producers = append(b.producers, pr)
+	return pr
+}
+
+// leave gives up the claim to a device that the connector no longer is. Its last
+// events may still come; another connector may have it.
+func (b *Bus) leave(source string) {
+	for _, pr := range b.producers {
+		if pr.source == source {
+			pr.claiming.End()
+		}
+	}
+}
+
+// current returns the producers of the device that the bus writes for now.
+func (b *Bus) current() []*producer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(b.producers), func(pr *producer) bool { return pr.source != b.source })
+}
+
+// fenced tells whether another connector took over the device that the bus writes
+// for now.
+func (b *Bus) fenced() bool {
+	for _, pr := range b.current() {
+		return pr.lost.Load()
+	}
+	return false
 }
 
 // each calls f for the events of one producer after the other, as long as f says that

@@ -57,7 +57,7 @@ func (b *Bus) ServeCommands(ctx context.Context, h connector.CommandHandler) err
 }
 
 func (b *Bus) commands(h connector.CommandHandler) *commandServer {
-	return &commandServer{cluster: b.cluster, health: b.opts.Health, fenced: b.lost.Load, handler: h}
+	return &commandServer{cluster: b.cluster, health: b.opts.Health, fenced: b.fenced, handler: h}
 }
 
 // A commandServer serves the control topic.
@@ -174,6 +174,7 @@ func (s *server) vanished(ctx context.Context) bool {
 // if there is none or the log does not reach there. When that shows the topic to
 // be the one that was served before, that goes on.
 func (s *server) begin(ctx context.Context, before *stretch) (*stretch, error) {
+	looked := time.Now()
 	first, end, err := s.bounds(ctx, s.config.ControlTopic, s.partition)
 	if err != nil {
 		return nil, err
@@ -199,7 +200,7 @@ func (s *server) begin(ctx context.Context, before *stretch) (*stretch, error) {
 			"partition", s.partition, "offset", before.next, "first", next)
 	}
 	return &stretch{
-		ledger: newLedger(next), next: next, end: end, committed: at,
+		ledger: newLedger(next), next: next, end: end, looked: looked, committed: at,
 		settled: make(chan int64, maxInHand), slots: make(chan struct{}, maxInHand),
 	}, nil
 }

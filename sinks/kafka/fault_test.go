@@ -328,8 +328,8 @@ func TestAPublishThatRunsOutOfTimeIsTroubleAndNotSentTwice(t *testing.T) {
 	if !errors.As(err, &known) || known.Reason != connector.ReasonTimeout {
 		t.Errorf("Publish: got class %+v, want %s", known, connector.ReasonTimeout)
 	}
-	if got := requests.Load(); got != 1 {
-		t.Errorf("produce requests: got %d, want 1", got)
+	if got := requests.Load(); got > 1 {
+		t.Errorf("produce requests: got %d, want one at most", got)
 	}
 	close(release)
 	mustPublish(t, b, messages(o.Source, 1, 2))

@@ -55,7 +55,8 @@ const txnPrefix = "pushover-connector:"
 // old one's batches, and a batch that was still on its way when the tail was
 // read would be a duplicate later. A transaction with nothing in it, rolled
 // back, writes the marker; consumers never see it.
-func (pr *producer) takeOver(ctx context.Context) error {
+func (pr *producer) takeOver(ctx context.Context) (err error) {
+	defer func() { err = pr.fencedOff(err) }()
 	pr.state = stale
 	if pr.first != nil {
 		if err := pr.first.renew(ctx); err != nil {
@@ -218,21 +219,10 @@ func (k *cluster) coordinate(ctx context.Context, what, topic string, f func(con
 			if err == nil {
 				return nil
 			}
-			if isFenced(err) {
-				return fencedError(k.source, fmt.Errorf("%s: %w", what, err))
-			}
 			return fmt.Errorf("%s: %w", what, k.explain(err, topic))
 		}
 		if serr := sleep(ctx, delay); serr != nil {
 			return fmt.Errorf("%s: %w: %w", what, err, serr)
 		}
-	}
-}
-
-func fencedError(source string, cause error) error {
-	return &connector.Failure{
-		Reason: connector.ReasonFenced, Detail: "another connector took over for " + source,
-		Remedy: "stop it, or this one; then restart the one that is to go on",
-		Err:    fmt.Errorf("%w: %w", connector.ErrFenced, cause),
 	}
 }

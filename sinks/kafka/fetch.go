@@ -21,6 +21,7 @@ const maxAnswer = 64 << 20
 type fetched struct {
 	next int64 // to go on from
 	end  int64 // behind the last record that may be read by now
+	time time.Time
 }
 
 // fetch reads once from an offset on and waits at most wait for a first record.
@@ -49,7 +50,7 @@ func (k *cluster) fetch(ctx context.Context, name string, partition int, offset 
 		k.wire.forget()
 		return at, k.explain(fmt.Errorf("fetch %s/%d: %w", name, partition, res.code), name)
 	}
-	at.end = res.end
+	at.end, at.time = res.end, time.Now()
 	aborted := abortedTransactions{left: res.aborted, open: map[int64]bool{}}
 	for raw := res.records; len(raw) > 0; {
 		b, rest, err := splitBatch(raw)

@@ -32,11 +32,16 @@ func (b *Bus) keep(ctx context.Context) {
 		case <-b.suspicion:
 			b.awaitReachable(ctx)
 		case <-renewal.C:
-			next := keepInterval
-			for _, pr := range b.all() {
-				next = min(next, pr.keepClaim(ctx))
+			next := time.Now().Add(keepInterval)
+			for _, pr := range b.current() {
+				if !time.Now().Before(pr.renewAt) {
+					pr.renewAt = time.Now().Add(pr.keepClaim(ctx))
+				}
+				if pr.renewAt.Before(next) {
+					next = pr.renewAt
+				}
 			}
-			renewal.Reset(next)
+			renewal.Reset(time.Until(next))
 		}
 	}
 }
@@ -71,15 +76,12 @@ func (pr *producer) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	err := pr.fence(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		pr.state = ready
-	case errors.Is(err, connector.ErrFenced):
-		pr.markFenced(err)
-	default:
-		pr.invalidateOn(err)
+		return nil
 	}
-	return err
+	pr.invalidateOn(err)
+	return pr.fencedOff(err)
 }
 
 // newBackOff returns growing pauses between attempts.

@@ -27,7 +27,9 @@ type producer struct {
 	mode        connector.Mode
 	onDuplicate func(int)           // may be nil
 	claiming    *connector.Activity // the fence
-	lost        *atomic.Bool        // another connector took over
+	lost        *atomic.Bool        // another connector took over; all producers of a source share it
+
+	renewAt time.Time // for the keeper
 
 	turn chan struct{} // held by whoever uses what follows
 
@@ -113,6 +115,7 @@ func (pr *producer) inTurn(ctx context.Context, f func() (int, error)) (int, err
 	n, err := f()
 	pr.invalidateOn(err)
 	switch {
+	case err == nil && pr.first != nil: // which says nothing about the messages' topic
 	case err == nil:
 		pr.reaching.OK()
 	case !errors.Is(ctx.Err(), context.Canceled): // which says nothing about the cluster
@@ -212,17 +215,36 @@ func (pr *producer) retake(ctx context.Context) error {
 	if err == nil {
 		err = pr.takeOver(ctx)
 	}
-	if errors.Is(err, connector.ErrFenced) {
-		pr.markFenced(err)
-	}
 	return err
 }
 
-// markFenced notes that another connector has taken the device over, for good.
-func (pr *producer) markFenced(err error) {
-	pr.state, pr.fencedBy = fenced, err
+// fencedOff notes it if err says that another connector took over, and returns what
+// it means. Only the producer of messages is taken over for good. The topic of another
+// may have been taken by an older connector that stood still in the middle of it,
+// and that its own messages end: it is taken back.
+func (pr *producer) fencedOff(err error) error {
+	switch {
+	case !isFenced(err):
+		return err
+	case pr.first != nil && !pr.lost.Load():
+		pr.state, pr.owned = stale, false
+		return &connector.Failure{
+			Reason: connector.ReasonBusRefused, Err: err,
+			Detail: "an older connector has written to topic " + pr.to + ", taking it back",
+		}
+	}
+	pr.state, pr.fencedBy = fenced, fencedError(pr.source, err)
 	pr.lost.Store(true)
-	pr.claiming.Failed(failure(err), time.Time{})
+	pr.claiming.Failed(pr.fencedBy, time.Time{})
+	return pr.fencedBy
+}
+
+func fencedError(source string, cause error) error {
+	return &connector.Failure{
+		Reason: connector.ReasonFenced, Detail: "another connector took over for " + source,
+		Remedy: "stop it, or this one; then restart the one that is to go on",
+		Err:    fmt.Errorf("%w: %w", connector.ErrFenced, cause),
+	}
 }
 
 // publishRun publishes events that share a partition.
@@ -347,8 +369,8 @@ func (pr *producer) send(ctx context.Context, p *partitionState, next *batch) er
 		pr.sent(p, next, offset)
 		return nil
 	case isFenced(err):
-		pr.markFenced(fencedError(pr.source, err))
-		return pr.fencedBy
+		p.pending = nil // impossible under the new epoch
+		return pr.fencedOff(err)
 	case lostSequence(err), missingTopic(err), refused && again:
 		// What the log holds can only be told by reading it.
 		pr.state = stale

@@ -27,6 +27,8 @@ const (
 	// event of ours nor a command, and is taken for the latter to be rejected.
 	maxValue = 2 << 20
 
+	maxHeaders = 1000 // of a record; further ones are passed over
+
 	maxWindow = 8 << 20 // of zstd: what its highest usual level takes
 )
 
@@ -136,7 +138,9 @@ func (b *recordBatch) read(in *recordReader) *logRecord {
 		if in.err != nil {
 			break
 		}
-		r.headers = append(r.headers, connector.Header{Name: name, Value: value})
+		if len(r.headers) < maxHeaders {
+			r.headers = append(r.headers, connector.Header{Name: name, Value: value})
+		}
 	}
 	return r
 }

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -101,4 +102,35 @@ func TestHugeCompressedCommandCostsNoMemoryAndHoldsUpNoOther(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A broker sends many small batches at once. That each is bounded is not enough.
+func TestManyCompressedCommandsCostNoMemory(t *testing.T) {
+	c := configFor(fake(t).ListenAddrs())
+	o := optionsFor(t, c)
+	b := open(t, c, o)
+	const batches, each = 20, 15
+	for range batches {
+		var records []*kgo.Record
+		for range each {
+			records = append(records, &kgo.Record{Value: make([]byte, 2<<20)})
+		}
+		produceTo(t, c, kgo.ZstdCompression(), records...)
+	}
+	var most uint64
+	var mu sync.Mutex
+	serve(t, b, handlerOf(func(connector.Command) {
+		mu.Lock()
+		defer mu.Unlock()
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		most = max(most, m.HeapAlloc)
+	}))
+	awaitCommitted(t, c, batches*each)
+	mu.Lock()
+	defer mu.Unlock()
+	if most > 400<<20 { // all of them are 600 MiB and more
+		t.Errorf("heap: got %d MiB, want less than all the commands", most>>20)
+	}
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -17,7 +18,8 @@ import (
 type stretch struct {
 	ledger    *ledger
 	next      int64 // to fetch
-	end       int64 // of the topic when it was last looked at
+	end       int64 // of the topic when it was looked at
+	looked    time.Time
 	committed int64 // the group's offset, −1 = none
 	dirty     bool  // the ledger is ahead of it
 	settled   chan int64
@@ -129,7 +131,10 @@ func (s *server) finish(ctx context.Context, st *stretch) {
 func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (read bool, err error) {
 	pause := newBackOff(backoffMin, backoffMax)
 	for patience := controlWait; ctx.Err() == nil; {
-		items, at, err := s.fetchItems(ctx, st, patience)
+		at, err := s.fetchOnce(ctx, st, patience, out)
+		if ctx.Err() != nil {
+			return read, nil
+		}
 		if errors.Is(err, kafka.OffsetOutOfRange) {
 			return read, nil // retention deleted it, or the topic was recreated
 		}
@@ -147,38 +152,43 @@ func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (r
 		pause.Reset()
 		patience = controlWait
 		read = true
-		for _, it := range items {
-			select {
-			case st.slots <- struct{}{}:
-			case <-ctx.Done():
-				return read, nil
-			}
-			select {
-			case out <- it:
-				st.next = it.offset + 1
-			case <-ctx.Done():
-				return read, nil
-			}
-		}
-		st.next, st.end = at.next, at.end
+		st.next, st.end, st.looked = at.next, at.end, at.time
 	}
 	return read, nil
 }
 
-// fetchItems reads once, and waits for a first command as long as patience says.
-func (s *server) fetchItems(ctx context.Context, st *stretch, patience time.Duration) (items []item, at fetched, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience+controlGrace)
+// fetchOnce reads once, waits for a first command as long as patience says, and
+// hands on each command as it is decoded: all that an answer holds may be more than
+// there is memory for.
+func (s *server) fetchOnce(ctx context.Context, st *stretch, patience time.Duration, out chan<- item) (fetched, error) {
+	fetching, cancel := context.WithTimeout(ctx, patience+controlGrace)
 	defer cancel()
 	began := time.Now()
-	at, err = s.fetch(ctx, s.config.ControlTopic, s.partition, st.next, patience, kafka.ReadCommitted, func(r *logRecord) error {
-		it := item{offset: r.offset, body: r.value, time: r.time, settled: st.settled}
-		if st.next >= st.end { // it was not there when the topic was last looked at
+	// After an outage the last look was too long ago to tell when a command came.
+	news := st.next >= st.end && began.Sub(st.looked) < controlGrace
+	return s.fetch(fetching, s.config.ControlTopic, s.partition, st.next, patience, kafka.ReadCommitted, func(r *logRecord) error {
+		s.reading.OK()
+		body := r.value
+		if len(body) > connector.MaxCommand { // it is rejected, and many may wait for that
+			body = bytes.Clone(body[:connector.MaxCommand+1])
+		}
+		it := item{offset: r.offset, body: body, time: r.time, settled: st.settled}
+		if news {
 			it.arrived = began
 		}
-		items = append(items, it)
-		return nil
+		select {
+		case st.slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case out <- it:
+			st.next = it.offset + 1
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	})
-	return items, at, err
 }
 
 // A ledger keeps the books of one partition of the control topic: which

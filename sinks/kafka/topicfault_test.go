@@ -64,6 +64,31 @@ func TestAMissingMessageTopicIsNamedAndTakenIntoUseWhenItIsThere(t *testing.T) {
 	wantIDs(t, c.Brokers, c.Topic, false, idsOf(messages(o.Source, 1, 6)))
 }
 
+// Once all topics were there, one that is gone keeps waiting only what is for it.
+func TestTopicThatIsGoneStopsNoOther(t *testing.T) {
+	cluster := fake(t)
+	c := configFor(cluster.ListenAddrs())
+	o := optionsFor(t, c)
+	closeBus(t, open(t, c, o))
+	c.CreateTopics = false
+	b := open(t, c, o)
+	deleteTopic(t, c, c.ResultTopic)
+	deleteTopic(t, c, c.DeadletterTopic)
+	unknown := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: c.Topic, Err: kerr.UnknownProducerID})
+	_, _ = b.Publish(waitContext(t), messages(o.Source, 1, 3)) // refused: the log is looked at again
+	unknown.Remove()
+	mustPublish(t, b, messages(o.Source, 1, 3))
+	letter := messages(o.Source, 4, 1)
+	letter[0].Class = connector.ClassDeadLetter
+	if _, err := b.Publish(waitContext(t), letter); err == nil || !strings.Contains(err.Error(), c.DeadletterTopic) {
+		t.Errorf("Publish of a dead letter: got %v, want its topic named", err)
+	}
+	createTopic(t, c, c.DeadletterTopic, nil)
+	mustPublish(t, b, letter)
+	wantIDs(t, c.Brokers, c.Topic, false, idsOf(messages(o.Source, 1, 3)))
+	wantIDs(t, c.Brokers, c.DeadletterTopic, false, idsOf(letter))
+}
+
 func TestATopicThatMayNoLongerBeSeenIsNotSaidToBeMissing(t *testing.T) {
 	cluster := fake(t)
 	c := configFor(cluster.ListenAddrs())

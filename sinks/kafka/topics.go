@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,10 +114,12 @@ func (k *cluster) configs(ctx context.Context, names ...string) (map[string]map[
 }
 
 // prepareTopics creates missing topics, refuses unusable ones, and reads their
-// settings. The control topic may be created later, and of topics other than
-// wanted a partition may be without a leader for now.
+// settings. The control topic may be created later. Topics other than wanted may be
+// without a leader for now, and once all were there they stop nothing: what is for
+// them waits.
 func (k *cluster) prepareTopics(ctx context.Context, wanted string) error {
 	names := k.topicNames()
+	again := k.topic(wanted).name != ""
 	topics, err := k.describe(ctx, names)
 	if err != nil {
 		return err
@@ -128,10 +131,15 @@ func (k *cluster) prepareTopics(ctx context.Context, wanted string) error {
 		}
 	}
 	if len(missing) > 0 && k.config.CreateTopics {
-		if err := k.createTopics(ctx, missing); err != nil {
+		err := k.createTopics(ctx, missing)
+		if err != nil && (!again || slices.Contains(missing, wanted)) {
 			return err
 		}
-		if topics, err = k.awaitTopics(ctx, names); err != nil {
+		needed := names
+		if again {
+			needed = []string{wanted}
+		}
+		if topics, err = k.awaitTopics(ctx, names, needed); err != nil {
 			return err
 		}
 	}
@@ -144,15 +152,21 @@ func (k *cluster) prepareTopics(ctx context.Context, wanted string) error {
 		t := topics[n]
 		t.config = configs[n]
 		topics[n] = t
+		var err error
 		switch {
 		case n == k.config.ControlTopic:
 			// ServeCommands waits for it, and says so.
-		case n != wanted && t.err != nil && passes(t.err):
-			k.log.Warn("topic has no leader, what is for it waits", "topic", n)
 		case t.err != nil:
-			errs = append(errs, k.explain(t.err, n))
+			err = k.explain(t.err, n)
 		case n != k.config.ResultTopic && t.compacted():
-			errs = append(errs, k.compactedError(n))
+			err = k.compactedError(n)
+		}
+		switch {
+		case err == nil:
+		case n != wanted && (again || passes(err)):
+			k.log.Warn("topic not usable, what is for it waits", "topic", n, "error", err)
+		default:
+			errs = append(errs, err)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -222,15 +236,16 @@ func (k *cluster) createRequest(names []string, validateOnly bool) *kafka.Create
 	return req
 }
 
-// awaitTopics waits until created topics have leaders that all brokers know of.
-func (k *cluster) awaitTopics(ctx context.Context, names []string) (map[string]topic, error) {
+// awaitTopics waits until the created topics that are needed have leaders that all
+// brokers know of.
+func (k *cluster) awaitTopics(ctx context.Context, names, needed []string) (map[string]topic, error) {
 	for {
 		topics, err := k.describe(ctx, names)
 		if err != nil {
 			return nil, err
 		}
 		var waiting error
-		for _, n := range names {
+		for _, n := range needed {
 			if t := topics[n]; t.err != nil {
 				waiting = fmt.Errorf("topic %s: %w", n, t.err)
 			}

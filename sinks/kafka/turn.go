@@ -35,6 +35,10 @@ func (c *commandServer) awaitTurn(ctx context.Context, looking *connector.Activi
 	var since time.Time
 	pause := newBackOff(backoffMin, backoffMax)
 	for ctx.Err() == nil {
+		if c.fenced() { // for good
+			_ = sleep(ctx, turnBeat)
+			continue
+		}
 		now, err := c.readTurn(ctx)
 		switch {
 		case err == nil && now != seen:
@@ -68,11 +72,14 @@ func (c *commandServer) awaitTurn(ctx context.Context, looking *connector.Activi
 }
 
 // keepTurn shows that this connector has the turn, until ctx ends, and calls lost when
-// another has taken it.
+// another has taken it, or the device.
 func (c *commandServer) keepTurn(ctx context.Context, lost func()) {
 	for sleep(ctx, turnBeat) == nil {
 		now, err := c.readTurn(ctx)
 		switch {
+		case c.fenced():
+			lost()
+			return
 		case err != nil: // others report it
 		case now.holder != "" && now.holder != c.source: // nobody: the topic was deleted, and all offsets with it
 			c.log.Warn("turn lost, standing by", "source", now.holder)

@@ -72,35 +72,13 @@ func newWire(d *dialer, bootstrap, topics []string) *wire {
 }
 
 // RoundTrip implements [kafka.RoundTripper]. The address is ignored: the wire
-// knows its cluster.
+// knows its cluster. No request of ours is for several brokers.
 func (w *wire) RoundTrip(ctx context.Context, _ net.Addr, req kafka.Request) (kafka.Response, error) {
-	if s, ok := req.(protocol.Splitter); ok {
-		return w.split(ctx, s)
-	}
 	res, err := w.send(ctx, req)
 	if err != nil {
 		w.forget()
 	}
 	return res, err
-}
-
-func (w *wire) split(ctx context.Context, s protocol.Splitter) (kafka.Response, error) {
-	layout, err := w.cluster(ctx)
-	if err != nil {
-		return nil, err
-	}
-	parts, merger, err := s.Split(layout)
-	if err != nil {
-		return nil, w.withTopicCause(err)
-	}
-	results := make([]any, len(parts))
-	for i, part := range parts {
-		if results[i], err = w.send(ctx, part); err != nil {
-			w.forget()
-			return nil, err
-		}
-	}
-	return merger.Merge(parts, results)
 }
 
 func (w *wire) send(ctx context.Context, req protocol.Message) (protocol.Message, error) {
