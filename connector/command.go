@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -30,6 +31,20 @@ type Command struct {
 	// Progress, unless nil, is called from time to time while the command is being
 	// carried out, to tell the bus that it is still in progress.
 	Progress func()
+
+	key string // its place, once Time may have been put right
+}
+
+// place tells a command from all others, also from one that has its number on a bus
+// that numbers its commands anew.
+func (c Command) place() string {
+	switch {
+	case c.key != "":
+		return c.key
+	case c.Time.IsZero():
+		return c.ID
+	}
+	return c.ID + "@" + strconv.FormatInt(c.Time.UnixNano(), 10)
 }
 
 // since is when the command's life began.

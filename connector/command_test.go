@@ -320,6 +320,28 @@ func TestCommandIsNotSettledBeforeItsResultIsDurable(t *testing.T) {
 	})
 }
 
+// A control stream that was lost is made anew and numbers its commands from one
+// again: what was decided of the first one before says nothing of this one.
+func TestCommandOfAStreamMadeAnewIsCarriedOut(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		before := connector.Command{ID: "C#1", Body: []byte(r.emergency()), Time: time.Now()}
+		r.log.setScript(func(int, []connector.Event) (int, int, error) { return 0, 0, errBusDown })
+		if _, err := run.HandleCommand(t.Context(), before); !errors.Is(err, errBusDown) {
+			t.Fatalf("error is %v, want the bus's", err)
+		}
+		r.log.setScript(nil)
+		time.Sleep(time.Minute)
+		second := r.emergency()
+		result, err := run.HandleCommand(t.Context(), connector.Command{ID: "C#1", Body: []byte(second), Time: time.Now()})
+		if err != nil || result.Receipt != second || result.Status != connector.StatusAcknowledged {
+			t.Errorf("got %+v, %v, want %s acknowledged", result, err, second)
+		}
+		if r.acknowledgedBy(second) == "" {
+			t.Error("the second emergency was not acknowledged")
+		}
+	})
+}
+
 // An emergency acknowledged elsewhere, or too old, is not outstanding.
 func TestOutstandingEmergencies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

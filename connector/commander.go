@@ -27,7 +27,7 @@ type commander struct {
 	client *pushover.Client // of the latest session; nil before the first
 	device string
 	acked  map[pushover.Receipt]time.Time // receipts acknowledged by us, and when
-	tried  map[string]attempts            // commands to be tried again, by id
+	tried  map[string]attempts            // commands to be tried again, by place
 	doing  *Activity                      // while a command waits; nil before the first
 
 	late chan Command // requests whose results are to be published
@@ -80,6 +80,7 @@ func (k *commander) deviceName() string {
 // it cannot understand, or while the session's credentials are known to be refused.
 func (c *Connector) HandleCommand(ctx context.Context, cmd Command) (Result, error) {
 	now := time.Now()
+	cmd.key = cmd.place()
 	if cmd.Time.IsZero() {
 		cmd.Time = now
 	}
@@ -241,11 +242,11 @@ type history struct {
 func (k *commander) lookup(cmd Command, receipt pushover.Receipt) (history, *pushover.Client) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, again := k.tried[cmd.ID]; again {
+	if _, again := k.tried[cmd.place()]; again {
 		k.inHand(cmd)
 	}
 	_, done := k.acked[receipt]
-	return history{done, k.tried[cmd.ID].calls}, k.client
+	return history{done, k.tried[cmd.place()].calls}, k.client
 }
 
 // hold notes that a command waits, though it was not tried yet.
@@ -260,10 +261,10 @@ func (k *commander) hold(cmd Command, api pushover.APIState) {
 // inHand notes that a command is being carried out, however long that takes. The
 // lock is held.
 func (k *commander) inHand(cmd Command) {
-	a := k.tried[cmd.ID]
+	a := k.tried[cmd.place()]
 	a.until = a.keptUntil(cmd)
 	a.due = a.until
-	k.tried[cmd.ID] = a
+	k.tried[cmd.place()] = a
 }
 
 // keptUntil is when a command that has not come again is forgotten. What was
@@ -279,7 +280,7 @@ func (a attempts) keptUntil(cmd Command) time.Time {
 func (k *commander) retry(cmd Command, called bool, cause error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	a := k.tried[cmd.ID]
+	a := k.tried[cmd.place()]
 	a.tries++
 	if called {
 		a.calls++
@@ -292,7 +293,7 @@ func (k *commander) retry(cmd Command, called bool, cause error) error {
 		wait = max(wait, held.wait)
 	}
 	a.due = time.Now().Add(wait)
-	k.tried[cmd.ID] = a
+	k.tried[cmd.place()] = a
 	k.settle(time.Now())
 	if held == nil { // not trouble: the emergencies that are known do not wait
 		k.waits(fmt.Errorf("command %s: %w", cmd.ID, cause), time.Now().Add(wait))
@@ -305,16 +306,16 @@ func (k *commander) retry(cmd Command, called bool, cause error) error {
 func (k *commander) keep(cmd Command, r Result) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	a := k.tried[cmd.ID]
+	a := k.tried[cmd.place()]
 	a.ended = &r
-	k.tried[cmd.ID] = a
+	k.tried[cmd.place()] = a
 	k.inHand(cmd)
 }
 
 func (k *commander) kept(cmd Command) *Result {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.tried[cmd.ID].ended
+	return k.tried[cmd.place()].ended
 }
 
 // publishLater publishes the results of requests that could not be published when
@@ -361,7 +362,7 @@ func (k *commander) ended(cmd Command, r Result) {
 func (k *commander) forget(cmd Command) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.tried, cmd.ID)
+	delete(k.tried, cmd.place())
 	k.settle(time.Now())
 }
 
