@@ -11,7 +11,7 @@ import (
 	"github.com/pushover-connector/pushover-connector/pushover"
 )
 
-// longestHold bounds what a file may demand, whatever became of the clock since.
+// longestHold bounds what a file may demand.
 const longestHold = time.Hour
 
 // An outageFile tells the next process until when the service wants to be left
@@ -23,13 +23,15 @@ type outageFile struct {
 	said bool // that it cannot be written
 }
 
-// until is what the process before has noted, or zero.
+// until is what the process before has noted, or zero. It is no further away than it
+// was then: the clock may have been set back since.
 func (f *outageFile) until() time.Time {
+	var at time.Time
 	text, err := os.ReadFile(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	noted, err2 := os.Stat(f.path)
+	if err = errors.Join(err, err2); errors.Is(err, fs.ErrNotExist) {
 		return time.Time{}
 	}
-	var at time.Time
 	if err == nil {
 		err = at.UnmarshalText(text)
 	}
@@ -37,7 +39,7 @@ func (f *outageFile) until() time.Time {
 		f.log.Warn("outage file not usable, the first request may come too early", slog.Any("error", err))
 		return time.Time{}
 	}
-	return earlier(at, time.Now().Add(longestHold))
+	return earlier(at, time.Now().Add(min(longestHold, at.Sub(noted.ModTime()))))
 }
 
 // note records when the next request may be sent, and removes the record when
