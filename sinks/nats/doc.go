@@ -64,7 +64,8 @@
 // A stream created here has a duplicate window of [Retention], as long as
 // Pushover keeps a message: no message can come back later than that. A stream
 // created by others may have a shorter one. Then each Publish first reads
-// the stream's tail, back to the newest message that is older than the first
+// the stream's tail, back to the newest message that is older than the first by more
+// than one can come late
 // event, and takes what it finds there as stored; the window covers what happens
 // from then on, since a Publish that has lasted half a window looks again. The
 // tail of result events, which have no order to stop at, is read back

@@ -210,3 +210,33 @@ func TestLateMessagesAreStoredBeforeTheirSuccessors(t *testing.T) {
 		}
 	}
 }
+
+// A message that came late is in the stream behind others with higher ids. They are
+// looked for there, too.
+func TestReadBackGoesOnBehindAMessageThatCameLate(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	makeStream(t, js, func(c *jetstream.StreamConfig) {
+		c.Subjects, c.Duplicates = append(c.Subjects, "noise"), 100*time.Millisecond
+	})
+	events := sinktest.Messages("a", 1, 4)
+	first := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	publishAll(within(t), t, first, []connector.Event{events[0], events[2], events[3]})
+	publishAll(within(t), t, first, events[1:]) // the second came late, and is cleared
+	forgotten(t, js)
+	if held, err := first.Holds(t.Context(), events[2:]); held != 2 || err != nil {
+		t.Errorf("Holds: got %d, %v, want 2", held, err)
+	}
+	again := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	publishAll(within(t), t, again, events[2:])
+	var got []string
+	for _, m := range readAll(t, js) {
+		if m.Subject != "noise" {
+			got = append(got, m.Header.Get(jetstream.MsgIDHeader))
+		}
+	}
+	want := []string{events[0].DedupKey(), events[2].DedupKey(), events[3].DedupKey(), events[1].DedupKey()}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

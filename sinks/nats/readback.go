@@ -21,6 +21,10 @@ const (
 	// firstScan is the number of sequences looked at first, growing fourfold.
 	firstScan = 256
 
+	// lateIDs is how far the ids of messages that follow a late one may be above it:
+	// a minute, since the upper half of an id is seconds. Messages come late by a few.
+	lateIDs = 60 << 32
+
 	// scanBatch is how many messages are asked for at once; only headers come.
 	scanBatch = 512
 )
@@ -54,7 +58,7 @@ type search struct {
 	oldest map[string]uint64 // lowest message id wanted, by source
 	open   int               // keys not found yet
 	others bool              // there are events without an order to stop at
-	passed map[string]bool   // sources of which an older message was seen
+	passed map[string]bool   // sources of which a message was seen that is too old to have come late
 }
 
 func newSearch(events []connector.Event) *search {
@@ -90,13 +94,13 @@ func (s *search) see(key string, sequence uint64) {
 	if !ours {
 		return
 	}
-	if id, err := strconv.ParseUint(key[hash+1:], 10, 64); err == nil && id < oldest {
+	if id, err := strconv.ParseUint(key[hash+1:], 10, 64); err == nil && id < oldest-min(oldest, lateIDs) {
 		s.passed[source] = true
 	}
 }
 
 // done reports whether nothing further back can be wanted: a device's messages
-// are stored in the order of their ids.
+// are stored in the order of their ids, but for those that came late.
 func (s *search) done() bool {
 	return s.open == 0 || !s.others && len(s.passed) == len(s.oldest)
 }
