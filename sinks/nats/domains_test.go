@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	upstream "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -138,4 +139,27 @@ func TestJetStreamOfAnotherDomainOrPrefixIsUsed(t *testing.T) {
 		}
 	}
 	wantIDs(t, readAll(t, streams), "a", 1, 10)
+}
+
+// A subscriber may answer whatever it gets.
+func TestAnswersOfSubscribersDoNotCount(t *testing.T) {
+	srv := startServer(t, nil)
+	nc, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	for i, answer := range []string{"", "ok", "{}", `{"ok":true}`, "[]", "7"} {
+		sub, err := nc.Subscribe("pushover.messages.>", func(m *upstream.Msg) { _ = m.Respond([]byte(answer)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := b.Publish(within(t), sinktest.Messages("a", 1+10*i, 10)); n != 10 || err != nil {
+			t.Errorf("with a subscriber that answers %q: got %d, %v, want 10", answer, n, err)
+		}
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantIDs(t, readAll(t, js), "a", 1, 60)
 }

@@ -99,8 +99,9 @@ func (p *publisher) receive(m *nats.Msg) {
 	}
 }
 
-// errNotOurs says that an answer is of a stream of another JetStream domain, or of
-// another stream there is beside ours: whatever it says, nothing is known of our stream.
+// errNotOurs says that an answer is of a stream of another JetStream domain, of
+// another stream there is beside ours, or of a subscriber who answers what it gets:
+// whatever it says, nothing is known of our stream.
 var errNotOurs = errors.New("answer of another stream")
 
 // decode reads one answer.
@@ -115,8 +116,8 @@ func (p *publisher) decode(m *nats.Msg) (sequence uint64, duplicate bool, err er
 		Duplicate bool                `json:"duplicate"`
 		Error     *jetstream.APIError `json:"error"`
 	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return 0, false, fmt.Errorf("decode confirmation: %w", err)
+	if json.Unmarshal(m.Data, &answer) != nil || answer.Stream == "" && answer.Error == nil {
+		return 0, false, errNotOurs
 	}
 	stream, failed := p.bus.cfg.Stream, answer.Error != nil
 	switch {
