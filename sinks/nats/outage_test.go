@@ -288,3 +288,22 @@ func forgotten(t *testing.T, js jetstream.JetStream) {
 		return err == nil && !ack.Duplicate
 	})
 }
+
+// What else is denied to this user does not explain a missing confirmation.
+func TestSilenceIsNotBlamedOnAnotherSubjectsDenial(t *testing.T) {
+	srv := startServer(t, func(o *natsserver.Options) {
+		o.Users = []*natsserver.User{{Username: "u", Password: "p", Permissions: &natsserver.Permissions{
+			Subscribe: &natsserver.SubjectPermission{Deny: []string{"$SRV.>"}},
+		}}}
+	})
+	lossy := startLossy(t, srv.Addr().String(), 0, "\nNats-Msg-Id: pushover://device/a#1\r")
+	book := &logBook{}
+	b := open(t, nats.Config{URL: "nats://" + lossy.addr(), User: "u", Password: "p"}, nats.Options{Logger: book.logger()})
+	go func() { _ = b.ServeEndpoints(t.Context(), nil, "") }()
+	eventually(t, "the denial is known", func() bool { return book.count("subject denied") > 0 })
+	_, err := b.Publish(t.Context(), sinktest.Messages("a", 1, 3))
+	if err == nil || strings.Contains(err.Error(), "SRV") {
+		t.Errorf("got %v, want no word of another subject", err)
+	}
+	wantFailure(t, err, connector.ReasonTimeout, "no confirmation")
+}

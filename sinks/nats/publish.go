@@ -82,11 +82,14 @@ func newPublisher(b *Bus) (*publisher, error) {
 		newest:   map[string]uint64{},
 		inFlight: maxInFlight,
 	}
-	if _, err := b.nc.Subscribe(p.prefix+".*.*", p.receive); err != nil {
+	if _, err := b.nc.Subscribe(p.acksSubject(), p.receive); err != nil {
 		return nil, fmt.Errorf("subscribe to confirmations: %w", err)
 	}
 	return p, nil
 }
+
+// acksSubject is what confirmations come to.
+func (p *publisher) acksSubject() string { return p.prefix + ".*.*" }
 
 // look asks for the stream, unless that was done on this connection.
 func (p *publisher) look(ctx context.Context) error {

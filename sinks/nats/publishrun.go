@@ -97,7 +97,7 @@ func (b *Bus) unconfirmed(after time.Duration, err error) *connector.Failure {
 	switch {
 	case b.server.trouble() != nil:
 		known = b.server.trouble()
-	case errors.As(b.link.denial(""), &known): // perhaps of the subject for confirmations
+	case errors.As(b.link.denial(b.pub.acksSubject()), &known):
 	case len(b.pub.others.list()) > 0:
 		known = &connector.Failure{
 			Reason: connector.ReasonBusMisconfigured, Remedy: "set NATS_SUBJECT_PREFIX, so that no other stream takes our subjects",
