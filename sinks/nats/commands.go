@@ -169,7 +169,7 @@ func (b *Bus) receiveError(err error) error {
 }
 
 // commandConsumer returns the durable consumer, created if missing. One that is
-// there is taken if it is usable; ours is kept up to date.
+// there is taken if it is usable; ours is kept up to date if that is permitted.
 func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*apiTimeout)
 	defer cancel()
@@ -183,11 +183,18 @@ func (b *Bus) commandConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		cons, err = b.js.CreateConsumer(ctx, stream, b.consumerConfig())
 	}
-	if err == nil && b.outdated(cons.CachedInfo().Config) {
-		cons, err = b.js.UpdateConsumer(ctx, stream, b.consumerConfig())
-	}
 	if err != nil {
 		return nil, fmt.Errorf("NATS_CONTROL_STREAM: consumer %s of stream %s: %w", durable, stream, b.apiError(err))
+	}
+	if b.outdated(cons.CachedInfo().Config) {
+		updating, cancel := context.WithTimeout(ctx, apiTimeout)
+		defer cancel()
+		newer, err := b.js.UpdateConsumer(updating, stream, b.consumerConfig())
+		if err == nil {
+			return newer, b.usable(newer.CachedInfo())
+		}
+		// It will do: this user may not be permitted to change it.
+		b.log.Debug("consumer not updated", "consumer", durable, "error", err)
 	}
 	return cons, b.usable(cons.CachedInfo())
 }

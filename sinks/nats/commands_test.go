@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	upstream "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pushover-connector/pushover-connector/connector"
@@ -529,4 +530,24 @@ func TestTwoConnectorsShareTheCommands(t *testing.T) {
 			t.Errorf("command %d was carried out %d times, want once", i, seen[receipt(i)])
 		}
 	}
+}
+
+func TestConsumerOfAnEarlierVersionThatMayNotBeChangedIsUsed(t *testing.T) {
+	srv := startServer(t, func(o *natsserver.Options) {
+		o.Users = []*natsserver.User{{Username: "admin", Password: "p"}, {Username: "u", Password: "p", Permissions: &natsserver.Permissions{
+			Publish: &natsserver.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.CREATE.PUSHOVER_CONTROL.>", "$JS.API.CONSUMER.DURABLE.CREATE.>"}},
+		}}}
+	})
+	_, js := client(t, srv.ClientURL(), upstream.UserInfo("admin", "p"))
+	b := open(t, nats.Config{URL: srv.ClientURL(), User: "u", Password: "p"}, nats.Options{})
+	if _, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", jetstream.ConsumerConfig{
+		Durable: "pushover-connector", Description: "Carries out commands", FilterSubject: "pushover.control.ack",
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 10 * time.Second, MaxAckPending: 16, MaxDeliver: -1,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h := &handler{}
+	serve(t, b, h.handle)
+	send(t, js, []byte(receipt(1)))
+	eventually(t, "the command is carried out", func() bool { return len(h.bodies()) == 1 })
 }
