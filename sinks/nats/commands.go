@@ -162,7 +162,7 @@ func (b *Bus) pull(ctx context.Context, doubt bool, take func(jetstream.Msg), ok
 // receiveError adds to an error of the consumer that the server denied something,
 // if it did: without permission there is no answer at all.
 func (b *Bus) receiveError(err error) error {
-	if denial := b.link.denial(""); denial != nil {
+	if denial := b.apiDenial(); denial != nil {
 		return fmt.Errorf("receive commands: %w: %w", err, denial)
 	}
 	return fmt.Errorf("receive commands: %w", err)

@@ -49,7 +49,7 @@ func (b *Bus) awaitStream(ctx context.Context, need streamNeed) (*streamInfo, er
 func (b *Bus) leaderless(err error) bool {
 	var api *jetstream.APIError
 	switch {
-	case b.link.denial("") != nil:
+	case b.apiDenial() != nil:
 		return false
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 		// A server on its own has no JetStream then. One in a cluster may

@@ -199,12 +199,17 @@ func denialOf(err error) error {
 }
 
 // denial returns the error with which the server forbade the use of subject, or
-// nil. With "" it returns any.
+// nil. With "" it returns any, and with a subject that ends in a dot that of one that
+// begins so.
 func (l *link) denial(subject string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	end := `"`
+	if strings.HasSuffix(subject, ".") {
+		end = ""
+	}
 	for text, err := range l.denied {
-		if strings.Contains(text, `"`+subject+`"`) || subject == "" {
+		if subject == "" || strings.Contains(text, `"`+subject+end) {
 			return err
 		}
 	}

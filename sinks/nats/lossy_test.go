@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ func TestMessagesLostOrLateOneByOneLeaveOrderAndOneOfEach(t *testing.T) {
 	srv := startServer(t, nil)
 	_, js := client(t, srv.ClientURL())
 	const n = 2_000
-	lossy := startLossy(t, srv.Addr().String(), 200, "")
+	lossy := startLossy(t, srv.Addr().String(), 200)
 	var group sync.WaitGroup
 	ctx := within(t)
 	for seed := range uint64(2) {
@@ -52,12 +53,12 @@ func TestLossOfTheFirstMessageIsNoticedSoonAndToldSo(t *testing.T) {
 }
 
 // lossy is a proxy that understands enough of the protocol to lose, or to hold
-// back for a while, one event in so many, and to lose those that contain a text.
+// back for a while, one event in so many, and to lose those that contain one of some texts.
 type lossy struct {
 	listener net.Listener
 	target   string
 	oneIn    int
-	text     string
+	texts    []string
 	group    sync.WaitGroup
 
 	mu         sync.Mutex
@@ -65,13 +66,13 @@ type lossy struct {
 	lost, late int
 }
 
-func startLossy(t *testing.T, target string, oneIn int, text string) *lossy {
+func startLossy(t *testing.T, target string, oneIn int, texts ...string) *lossy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lossy{listener: listener, target: target, oneIn: oneIn, text: text}
+	l := &lossy{listener: listener, target: target, oneIn: oneIn, texts: texts}
 	l.group.Go(func() { l.accept() })
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -122,7 +123,7 @@ func (l *lossy) forward(up io.Writer, down io.Reader, r *rand.Rand) {
 			}
 			held = held[1:]
 		}
-		if l.text != "" && strings.Contains(string(frame), l.text) {
+		if slices.ContainsFunc(l.texts, func(text string) bool { return strings.Contains(string(frame), text) }) {
 			continue
 		}
 		if l.oneIn > 0 && strings.HasPrefix(string(frame), "HPUB pushover.messages.") && r.IntN(l.oneIn) == 0 {

@@ -289,14 +289,14 @@ func forgotten(t *testing.T, js jetstream.JetStream) {
 	})
 }
 
-// What else is denied to this user does not explain a missing confirmation.
+// What else is denied to this user does not explain a missing answer.
 func TestSilenceIsNotBlamedOnAnotherSubjectsDenial(t *testing.T) {
 	srv := startServer(t, func(o *natsserver.Options) {
 		o.Users = []*natsserver.User{{Username: "u", Password: "p", Permissions: &natsserver.Permissions{
 			Subscribe: &natsserver.SubjectPermission{Deny: []string{"$SRV.>"}},
 		}}}
 	})
-	lossy := startLossy(t, srv.Addr().String(), 0, "\nNats-Msg-Id: pushover://device/a#1\r")
+	lossy := startLossy(t, srv.Addr().String(), 0, "\nNats-Msg-Id: pushover://device/a#1\r", "STREAM.MSG.GET")
 	book := &logBook{}
 	b := open(t, nats.Config{URL: "nats://" + lossy.addr(), User: "u", Password: "p"}, nats.Options{Logger: book.logger()})
 	go func() { _ = b.ServeEndpoints(t.Context(), nil, "") }()
@@ -306,4 +306,9 @@ func TestSilenceIsNotBlamedOnAnotherSubjectsDenial(t *testing.T) {
 		t.Errorf("got %v, want no word of another subject", err)
 	}
 	wantFailure(t, err, connector.ReasonTimeout, "no confirmation")
+	_, err = b.Holds(t.Context(), sinktest.Messages("a", 1, 3))
+	if err == nil || strings.Contains(err.Error(), "SRV") {
+		t.Errorf("Holds: got %v, want no word of another subject", err)
+	}
+	wantFailure(t, err, connector.ReasonTimeout)
 }

@@ -208,12 +208,18 @@ func (b *Bus) api(ctx context.Context, name string, request, answer any) error {
 	return nil
 }
 
+// apiDenial returns the error with which the server forbade a request to the JetStream
+// API or its answer, or nil.
+func (b *Bus) apiDenial() error {
+	return cmp.Or(b.link.denial(b.cfg.api()+"."), b.link.denial(b.cfg.InboxPrefix+"."))
+}
+
 // apiError adds to an error of the JetStream API what is known of its cause:
 // without permission there is no answer at all.
 func (b *Bus) apiError(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		if denial := b.link.denial(""); denial != nil {
+		if denial := b.apiDenial(); denial != nil {
 			return fmt.Errorf("%w: %w", err, denial)
 		}
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
