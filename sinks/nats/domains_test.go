@@ -46,11 +46,21 @@ func makeStream(t *testing.T, js jetstream.JetStream, change func(*jetstream.Str
 	}
 }
 
+// heardOf waits until a leaf node knows of so many streams, its own and the hub's, that
+// take our subjects.
+func heardOf(t *testing.T, leaf *natsserver.Server, streams int) {
+	t.Helper()
+	eventually(t, "the leaf node has heard of the streams", func() bool {
+		return leaf.GlobalAccount().Interest("pushover.messages.low.app") >= streams
+	})
+}
+
 func TestConfirmationOfAnotherDomainDoesNotCount(t *testing.T) {
 	hub, leaf := startLeaf(t, true)
 	_, hubStreams := client(t, hub.ClientURL())
 	_, leafStreams := client(t, leaf.ClientURL())
 	makeStream(t, hubStreams, nil)
+	heardOf(t, leaf, 1)
 	makeStream(t, leafStreams, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 5, jetstream.DiscardNew })
 	book := &logBook{}
 	b := open(t, nats.Config{URL: leaf.ClientURL()}, nats.Options{Logger: book.logger()})
@@ -76,6 +86,7 @@ func TestSecondStreamOfOurSubjectsIsNamedAtStartAndByCheck(t *testing.T) {
 	for _, second := range []bool{false, true} {
 		if second {
 			makeStream(t, hubStreams, nil)
+			heardOf(t, leaf, 2)
 		}
 		for _, readOnly := range []bool{false, true} {
 			b := open(t, nats.Config{URL: leaf.ClientURL()}, nats.Options{ReadOnly: readOnly})
