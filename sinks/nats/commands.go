@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -218,6 +219,10 @@ func (b *Bus) outdated(c jetstream.ConsumerConfig) bool {
 	return c.Description == want.Description && c.FilterSubject == want.FilterSubject && c.MaxAckPending == minAckPending
 }
 
+// passesOver are the policies that pass over what was sent before the consumer was
+// made. Those with a start are for who has restored a stream.
+var passesOver = []jetstream.DeliverPolicy{jetstream.DeliverLastPolicy, jetstream.DeliverNewPolicy, jetstream.DeliverLastPerSubjectPolicy}
+
 // usable checks that a consumer gets our commands, whole, in time, and as often as
 // needed, and that they can be settled one by one. The server says nothing about
 // what a consumer withholds: one that was created under another prefix gets no
@@ -243,6 +248,7 @@ func (b *Bus) usable(info *jetstream.ConsumerInfo) error {
 		{"push", c.DeliverSubject != ""},
 		{fmt.Sprintf("at most %d deliveries", c.MaxDeliver), c.MaxDeliver > 0},
 		{"headers only", c.HeadersOnly},
+		{"deliver policy " + c.DeliverPolicy.String(), slices.Contains(passesOver, c.DeliverPolicy)},
 		{"original pace", c.ReplayPolicy == jetstream.ReplayOriginalPolicy},
 		{fmt.Sprintf("at most %d pending", c.MaxAckPending), c.MaxAckPending > 0 && c.MaxAckPending < minAckPending},
 		{"ack wait " + c.AckWait.String(), c.AckWait > 0 && c.AckWait < ackWait},

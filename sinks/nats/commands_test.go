@@ -356,6 +356,7 @@ func TestConsumerThatWithholdsOrRepeatsCommandsIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*jetstream.ConsumerConfig){
 		"ack policy":                  func(c *jetstream.ConsumerConfig) { c.AckPolicy = jetstream.AckAllPolicy },
 		"at most 3 deliveries":        func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 3 },
+		"deliver policy new":          func(c *jetstream.ConsumerConfig) { c.DeliverPolicy = jetstream.DeliverNewPolicy },
 		"headers only":                func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true },
 		"original pace":               func(c *jetstream.ConsumerConfig) { c.ReplayPolicy = jetstream.ReplayOriginalPolicy },
 		"at most 1 pending":           func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 },
