@@ -133,6 +133,7 @@ func TestTimeLimitOfACallIsOnTheWholeOfADownloadOnItsProgress(t *testing.T) {
 		after  time.Duration
 	}{
 		"slow download":      {slow(64<<10, 20*time.Second, 20), download, nil, 400 * time.Second},
+		"in small pieces":    {slow(4<<10, time.Second, 100), download, nil, 100 * time.Second},
 		"trickling":          {slow(1, 2*time.Second, 1000), download, pushover.ErrUnavailable, 30 * time.Second},
 		"endless":            {slow(64<<10, 20*time.Second, 1000), download, pushover.ErrUnavailable, 10 * time.Minute},
 		"slow deletion":      {slow(64<<10, 20*time.Second, 3), func(ctx context.Context, c *pushover.Client) error { return c.DeleteThrough(ctx, 1) }, pushover.ErrUnavailable, 30 * time.Second},

@@ -270,19 +270,21 @@ func TestAbandonedProbeKeepsItsDistance(t *testing.T) {
 	})
 }
 
-func TestRateLimitWithABrokenOffBodyIsARateLimit(t *testing.T) {
-	serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "1000")
-		w.Header().Set("Retry-After", "120")
-		w.WriteHeader(http.StatusTooManyRequests)
-		_, _ = w.Write([]byte(`{"status":0,`))
-		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler)
-	}, func(t *testing.T, c *pushover.Client) {
-		if err := download(t.Context(), c); !errors.Is(err, pushover.ErrRateLimited) || pushover.RetryAfter(err) != 2*time.Minute {
-			t.Errorf("got %v, want ErrRateLimited with its Retry-After", err)
-		}
-	})
+func TestBrokenOffBodyDoesNotChangeWhatTheStatusSays(t *testing.T) {
+	for status, want := range map[int]error{http.StatusTooManyRequests: pushover.ErrRateLimited, http.StatusInternalServerError: pushover.ErrUnavailable} {
+		serve(t, pushover.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			w.Header().Set("Retry-After", "120")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(`{"status":0,`))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}, func(t *testing.T, c *pushover.Client) {
+			if err := download(t.Context(), c); !errors.Is(err, want) || pushover.RetryAfter(err) != 2*time.Minute {
+				t.Errorf("status %d: got %v, want %v with its Retry-After", status, err, want)
+			}
+		})
+	}
 }
 
 func TestRateLimitIsHonoured(t *testing.T) {

@@ -146,6 +146,9 @@ func TestSettled(t *testing.T) {
 		{"our clock is ahead", -time.Hour, []pushover.MessageID{ago(2 * time.Hour), ago(time.Hour)}, ago(2 * time.Hour), 4 * time.Second, ago(time.Hour)},
 		{"the service's date is ahead", time.Hour, []pushover.MessageID{ago(0)}, none, 4 * time.Second, ago(0)},
 		{"one id that cannot be true", 0, []pushover.MessageID{ago(0), 1<<63 - 2}, none, 4 * time.Second, ago(0)},
+		{"last id of a second that has settled", 0, []pushover.MessageID{idOf(noon.Add(-4*time.Second), 1<<32-1)}, idOf(noon.Add(-4*time.Second), 1<<32-1), 0, idOf(noon.Add(-4*time.Second), 1<<32-1)},
+		{"first id of a second that has not", 0, []pushover.MessageID{idOf(noon.Add(-3*time.Second), 0)}, none, 4 * time.Second, idOf(noon.Add(-3*time.Second), 0)},
+		{"a date before any such id", -9 * 365 * 24 * time.Hour, []pushover.MessageID{ago(time.Hour)}, none, 4 * time.Second, ago(time.Hour)},
 		{"only an id that cannot be true", 0, []pushover.MessageID{1<<63 - 2}, none, 0, none},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,6 +177,24 @@ func TestSettled(t *testing.T) {
 }
 
 const noDate = 1000 * time.Hour
+
+// A message settles four seconds after it was first seen, however often the queue
+// is read meanwhile, and not sooner because of one that was there before.
+func TestSettlingCountsFromTheFirstSight(t *testing.T) {
+	var ids []pushover.MessageID
+	listing(t, func() string { return "" }, func() []pushover.MessageID { return ids }, func(t *testing.T, c *pushover.Client) {
+		for i, want := range []time.Duration{4000, 3500, 3000, 4000, 3500} {
+			if i == 0 || i == 3 {
+				ids = append(ids, idOf(time.Now(), 1))
+			}
+			b, err := c.Download(t.Context())
+			if err != nil || b.SettlesIn != want*time.Millisecond {
+				t.Errorf("download %d: settles in %s (%v), want %s", i+1, b.SettlesIn, err, want*time.Millisecond)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+	})
+}
 
 // A device that somebody floods is looked at again and again, and what is
 // remembered of it stays small; the messages settle all the same.
