@@ -22,7 +22,14 @@ func TestClearDelayIsKeptExactlyWithoutFurtherDownloads(t *testing.T) {
 		run := r.start()
 		r.awaitState(run, connector.StateLive)
 		r.send(1, pushovertest.Outgoing{}) // which has settled when the next comes
-		time.Sleep(5 * time.Second)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		alone := r.sim.Requests(pushovertest.OpDownload)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if got := r.sim.Requests(pushovertest.OpDownload) - alone; got != 0 {
+			t.Errorf("%d downloads that settle what is not to be deleted for a minute, want none", got)
+		}
 		r.send(1, pushovertest.Outgoing{})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -191,6 +198,12 @@ func TestProgressOfABacklogCountsWhatIsLeft(t *testing.T) {
 			return min(300, len(events)), min(300, len(events)), context.DeadlineExceeded
 		}
 		run := r.start()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		_, metrics := r.get(run, "/metrics")
+		if want := fmt.Sprintf("pushover_connector_clear_lag_messages %d\n", n); !strings.Contains(metrics, want) {
+			t.Errorf("while the first of it is published the metrics lack %q", want)
+		}
 		r.drained()
 		run.stop()
 		lines := 0

@@ -468,6 +468,9 @@ func TestRefusedDeletionIsRepeatedRarely(t *testing.T) {
 		if want := "pushover_connector_oldest_unpublished_age_seconds 0\n"; !strings.Contains(metrics, want) {
 			t.Errorf("all is published, but the metrics have no %q", want)
 		}
+		if q := run.Status().Queue; q.Waiting != 0 || q.AtLeast {
+			t.Errorf("all is published, but the queue is %+v", q)
+		}
 		run.stop()
 		r.wantManners()
 	})

@@ -133,3 +133,20 @@ func TestCommandOfAHaltedSessionSaysWhy(t *testing.T) {
 		}
 	})
 }
+
+// An alarm is sounding: what has failed is tried again after five seconds, and from
+// then on every ten.
+func TestCommandComesAgainSoon(t *testing.T) {
+	whileLive(t, func(t *testing.T, r *rig, run *running) {
+		cmd := connector.Command{ID: "S#1", Body: []byte(r.emergency()), Time: time.Now()}
+		r.log.setScript(resultsFail)
+		for i, want := range []time.Duration{5 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second} {
+			_, err := run.HandleCommand(t.Context(), cmd)
+			var again *connector.RetryError
+			if !errors.As(err, &again) || again.After != want {
+				t.Fatalf("delivery %d: got %v, want a retry after %s", i+1, err, want)
+			}
+			time.Sleep(again.After)
+		}
+	})
+}
