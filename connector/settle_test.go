@@ -261,3 +261,23 @@ func TestDelayedDeletionThatFindsTheSessionDeadHaltsIt(t *testing.T) {
 		r.wantLog(want)
 	})
 }
+
+// A message that the bus refuses in every form is offered again, with pauses.
+func TestMessageRefusedInEveryFormIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pushovertest.Options{})
+		r.backlog(1)
+		r.log.script = func(call int, events []connector.Event) (int, int, error) {
+			if call > 1000 {
+				return len(events), len(events), nil // an end
+			}
+			return 0, 0, fmt.Errorf("not today: %w", connector.ErrRejected)
+		}
+		run := r.start()
+		time.Sleep(10 * time.Minute)
+		run.stop()
+		if got := r.log.calls; got < 5 || got > 200 {
+			t.Errorf("the bus was asked %d times in ten minutes, want pauses between", got)
+		}
+	})
+}

@@ -176,6 +176,20 @@ func TestSettled(t *testing.T) {
 	}
 }
 
+// The list of an answer that took long may be as old as its request.
+func TestSlowAnswerSettlesWhatWasOldWhenItWasAskedFor(t *testing.T) {
+	slow := func() string {
+		time.Sleep(3 * time.Second)
+		return time.Now().UTC().Format(http.TimeFormat)
+	}
+	ids := []pushover.MessageID{idOf(noon.Add(-4*time.Second), 1), idOf(noon.Add(-3*time.Second), 1)}
+	listing(t, slow, func() []pushover.MessageID { return ids }, func(t *testing.T, c *pushover.Client) {
+		if b, err := c.Download(t.Context()); err != nil || b.Settled != ids[0] {
+			t.Errorf("got %v settled (%v), want %v", b.Settled, err, ids[0])
+		}
+	})
+}
+
 const noDate = 1000 * time.Hour
 
 // A message settles four seconds after it was first seen, however often the queue
