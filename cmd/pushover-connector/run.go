@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	goio "io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -66,6 +67,11 @@ func run(ctx context.Context, s *settings, io streams) error {
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		log.Info("stopped")
 		return nil
+	}
+	if err != nil && s.general.LogFormat != "" {
+		// Whoever reads the log reads it in the format that was asked for.
+		log.Error("failed", slog.Any("error", err))
+		return &exitError{code: report(goio.Discard, err)}
 	}
 	return err
 }

@@ -187,8 +187,16 @@ func askNATS(ctx context.Context, r *http.Request) (*summary, error) {
 		return nil, fmt.Errorf("read the stream: %w", err)
 	}
 	pending := consumer.CachedInfo().NumPending
+	if pending == 0 {
+		return s, nil
+	}
+	messages, err := consumer.Messages() // Next of the consumer would make a new one each time
+	if err != nil {
+		return nil, fmt.Errorf("read the stream: %w", err)
+	}
+	defer messages.Stop()
 	for pending > 0 {
-		m, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
+		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return nil, fmt.Errorf("read the stream: %w", err)
 		}

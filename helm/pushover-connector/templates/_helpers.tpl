@@ -156,3 +156,22 @@ imagePullSecrets:
 {{- $a := .Values.nats.auth -}}
 {{- default (get (dict "creds" "user.creds" "nkey" "user.nk" "token" "token" "password" "password") $a.type) $a.existingSecretKey -}}
 {{- end -}}
+
+{{/* Whether the chart makes up the embedded server's password: it has a type, and no secret is given. */}}
+{{- define "pushover-connector.generatesNatsAuth" -}}
+{{- $a := .Values.nats.auth -}}
+{{- if and (include "pushover-connector.embedded" .) (has $a.type (list "token" "password")) (not (or $a.value $a.existingSecret)) -}}true{{- end -}}
+{{- end -}}
+
+{{/* The Secret with the login of NATS, unless it is among the chart's own settings. */}}
+{{- define "pushover-connector.natsAuthSecret" -}}
+{{- if include "pushover-connector.generatesNatsAuth" . -}}
+{{- printf "%s-nats" (include "pushover-connector.fullname" .) -}}
+{{- else if .Values.nats.auth.type -}}
+{{- tpl .Values.nats.auth.existingSecret . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pushover-connector.natsUser" -}}
+{{- default (ternary "reader" "" (eq (include "pushover-connector.generatesNatsAuth" .) "true")) .Values.nats.auth.user -}}
+{{- end -}}

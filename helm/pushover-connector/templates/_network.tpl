@@ -11,7 +11,8 @@
 {{/* What the connector connects to, and "check" with the same settings. */}}
 {{- define "pushover-connector.egress" -}}
 {{- $n := .Values.networkPolicy -}}
-{{- include "pushover-connector.egressRule" (dict "ports" (list 53) "protocols" (list "UDP" "TCP") "to" $n.dnsTo "context" .) }}
+{{- /* 5353: OpenShift's DNS pods, seen after translation. */ -}}
+{{- include "pushover-connector.egressRule" (dict "ports" (list 53 5353) "protocols" (list "UDP" "TCP") "to" $n.dnsTo "context" .) }}
 {{ include "pushover-connector.egressRule" (dict "ports" (include "pushover-connector.pushoverPorts" . | fromJsonArray) "to" $n.pushoverTo "context" .) }}
 {{- with include "pushover-connector.brokerPorts" . | fromJsonArray }}
 {{ include "pushover-connector.egressRule" (dict "ports" . "to" $n.brokerTo "context" $) }}

@@ -14,7 +14,7 @@ directory, never by subPath, so that a changed Secret reaches the program.
 {{- if $v.pushover.e2ee.keys -}}
 {{- $_ := set $data "e2ee-keys" (join "," $v.pushover.e2ee.keys) -}}
 {{- end -}}
-{{- if and (eq $v.sink "nats") $v.nats.auth.type (not $v.nats.auth.existingSecret) -}}
+{{- if and (eq $v.sink "nats") $v.nats.auth.type $v.nats.auth.value -}}
 {{- $_ := set $data "nats-auth" $v.nats.auth.value -}}
 {{- end -}}
 {{- if and (eq $v.sink "nats") $v.nats.tls.cert -}}
@@ -71,11 +71,11 @@ directory, never by subPath, so that a changed Secret reaches the program.
 {{- end }}
 {{- end }}
 {{- if eq $v.sink "nats" }}
-{{- if and $v.nats.auth.type $v.nats.auth.existingSecret }}
+{{- with include "pushover-connector.natsAuthSecret" . }}
 - secret:
-    name: {{ tpl $v.nats.auth.existingSecret $ }}
+    name: {{ . }}
     items:
-      - key: {{ include "pushover-connector.natsAuthKey" . }}
+      - key: {{ include "pushover-connector.natsAuthKey" $ }}
         path: nats-auth
 {{- end }}
 {{- include "pushover-connector.tlsSource" (dict "tls" $v.nats.tls "bus" "nats" "context" $) }}
@@ -259,7 +259,7 @@ directory, never by subPath, so that a changed Secret reaches the program.
 {{ include "pushover-connector.secretEnv" (dict "name" "NATS_USER" "secret" .auth.existingSecret "key" .auth.userKey "context" $) }}
 {{- else }}
 - name: NATS_USER
-  value: {{ .auth.user | quote }}
+  value: {{ include "pushover-connector.natsUser" $ | quote }}
 {{- end }}
 {{- end }}
 {{- if .auth.type }}

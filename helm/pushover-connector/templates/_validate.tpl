@@ -88,13 +88,13 @@
 {{- if and (ne .type "password") (or .user .userKey) -}}
 {{- $problems = append $problems "nats.auth.user and nats.auth.userKey need nats.auth.type password" -}}
 {{- end -}}
-{{- if and .type (not (or .existingSecret .value)) -}}
+{{- if and .type (not (or .existingSecret .value (include "pushover-connector.generatesNatsAuth" $))) -}}
 {{- $problems = append $problems (printf "nats.auth.type %s needs nats.auth.existingSecret or nats.auth.value" .type) -}}
 {{- end -}}
 {{- if and (not .type) (or .existingSecret .value) -}}
 {{- $problems = append $problems "nats.auth.existingSecret and nats.auth.value need nats.auth.type" -}}
 {{- end -}}
-{{- if and (eq .type "password") (not (or .user (and .existingSecret .userKey))) -}}
+{{- if and (eq .type "password") (not (or (include "pushover-connector.natsUser" $) (and .existingSecret .userKey))) -}}
 {{- $problems = append $problems "nats.auth.type password needs nats.auth.user, or nats.auth.userKey with nats.auth.existingSecret" -}}
 {{- end -}}
 {{- end -}}
