@@ -17,19 +17,21 @@ const module = "github.com/pushover-connector/pushover-connector/"
 
 // Who may import whom. A package that is not listed may import none of ours.
 var mayImport = map[string][]string{
-	"pushover":               {},
-	"pushover/pushovertest":  {},
-	"connector":              {"pushover"},
-	"sinks/nats":             {"connector"},
-	"sinks/kafka":            {"connector"},
-	"sinks/stdout":           {"connector"},
-	"sinks/sinktest":         {"connector"},
-	"sinks/kafka/kafkatest":  {},
-	"cmd/pushover-sim":       {"pushover/pushovertest"},
-	"cmd/internal/eventline": {"connector"},
-	"cmd/pushover-connector": {"pushover", "connector", "sinks/nats", "sinks/kafka", "sinks/stdout", "cmd/internal/eventline"},
-	"deploy/chaos":           {"pushover", "pushover/pushovertest", "sinks/kafka/kafkatest"},
-	"cmd/pushover-demo":      {"pushover", "pushover/pushovertest", "connector", "sinks/nats", "cmd/internal/eventline"},
+	"pushover":                {},
+	"pushover/pushovertest":   {},
+	"connector":               {"pushover"},
+	"sinks/nats":              {"connector"},
+	"sinks/kafka":             {"connector"},
+	"sinks/stdout":            {"connector"},
+	"sinks/sinktest":          {"connector"},
+	"sinks/kafka/kafkatest":   {},
+	"cmd/pushover-sim":        {"pushover/pushovertest"},
+	"cmd/internal/eventline":  {"connector"},
+	"cmd/pushover-connector":  {"pushover", "connector", "sinks/nats", "sinks/kafka", "sinks/stdout", "cmd/internal/eventline"},
+	"deploy/chaos":            {"pushover", "pushover/pushovertest", "sinks/kafka/kafkatest", "deploy/internal/process"},
+	"deploy/bench":            {"pushover", "pushover/pushovertest", "sinks/kafka/kafkatest", "deploy/internal/process"},
+	"deploy/internal/process": {},
+	"cmd/pushover-demo":       {"pushover", "pushover/pushovertest", "connector", "sinks/nats", "cmd/internal/eventline"},
 }
 
 // Third parties that one package alone may touch.

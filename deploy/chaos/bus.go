@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pushover-connector/pushover-connector/deploy/internal/process"
 	"github.com/pushover-connector/pushover-connector/sinks/kafka/kafkatest"
 )
 
@@ -32,7 +31,7 @@ type bus interface {
 
 // natsBus is one or three servers in processes of their own, or the connector's.
 type natsBus struct {
-	servers []*process
+	servers []*process.Process
 	url     string // of all servers
 	first   string // address of the first; "" in a cluster, where clients learn the others'
 	proxy   string // address of the connector's way there
@@ -40,39 +39,20 @@ type natsBus struct {
 }
 
 func newNATS(ctx context.Context, dir string, n int) (*natsBus, error) {
-	program, err := build(ctx, dir, "nats-server", "github.com/nats-io/nats-server/v2")
+	servers, addresses, err := process.StartNATS(ctx, dir, n)
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := freeAddresses(ctx, 2*n)
-	if err != nil {
-		return nil, err
-	}
-	clients, routes := addresses[:n], addresses[n:]
-	b := &natsBus{url: "nats://" + strings.Join(clients, ",nats://")}
+	b := &natsBus{servers: servers, url: "nats://" + strings.Join(addresses, ",nats://")}
 	if n == 1 {
-		b.first = clients[0]
-	}
-	for i := range n {
-		host, port, _ := net.SplitHostPort(clients[i])
-		name := fmt.Sprintf("n%d", i+1)
-		args := []string{"-a", host, "-p", port, "-js", "-sd", filepath.Join(dir, name), "-n", name}
-		if n > 1 {
-			args = append(args, "--cluster_name", "chaos", "--cluster", "nats://"+routes[i], "--routes", "nats://"+strings.Join(routes, ",nats://"))
-		}
-		server := &process{path: program, args: args, log: filepath.Join(dir, name+".log")}
-		if err := server.start(); err != nil {
-			b.close()
-			return nil, err
-		}
-		b.servers = append(b.servers, server)
+		b.first = addresses[0]
 	}
 	return b, b.await(ctx)
 }
 
 // await waits until JetStream answers.
 func (b *natsBus) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, process.Patience)
 	defer cancel()
 	return b.with(ctx, 5*time.Second, func(ctx context.Context, js jetstream.JetStream) error {
 		_, err := js.AccountInfo(ctx)
@@ -129,7 +109,7 @@ func (b *natsBus) command(ctx context.Context, id string, body []byte) error {
 }
 
 func (b *natsBus) read(ctx context.Context) (messages, results []event, err error) {
-	err = b.with(ctx, patience, func(ctx context.Context, js jetstream.JetStream) error {
+	err = b.with(ctx, process.Patience, func(ctx context.Context, js jetstream.JetStream) error {
 		messages, results = nil, nil
 		stream, err := js.Stream(ctx, "PUSHOVER")
 		if err != nil {
@@ -181,7 +161,7 @@ func (b *natsBus) faults() (all []fault) {
 
 func (b *natsBus) close() {
 	for _, s := range b.servers {
-		_ = s.end(syscall.SIGKILL) // always ends
+		_ = s.End(syscall.SIGKILL) // always ends
 	}
 }
 

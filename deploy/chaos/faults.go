@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pushover-connector/pushover-connector/deploy/internal/process"
 	"github.com/pushover-connector/pushover-connector/pushover"
 	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
 )
@@ -36,16 +37,16 @@ type fault struct {
 func (w *world) faults() []fault {
 	all := []fault{
 		{"connector killed", ofConnector, func(_ context.Context, w *world, _ time.Duration) error {
-			if err := w.connector.end(syscall.SIGKILL); err != nil {
+			if err := w.connector.End(syscall.SIGKILL); err != nil {
 				return err
 			}
-			return w.connector.start()
+			return w.connector.Start()
 		}},
 		{"connector restarted", ofConnector, func(_ context.Context, w *world, _ time.Duration) error {
-			if err := w.connector.end(syscall.SIGTERM); err != nil {
+			if err := w.connector.End(syscall.SIGTERM); err != nil {
 				return err
 			}
-			return w.connector.start()
+			return w.connector.Start()
 		}},
 		{"connector frozen", ofConnector, func(ctx context.Context, w *world, d time.Duration) error { return frozen(w.connector)(ctx, w, 2*d) }},
 		{"session revoked, new credentials", ofConnector, renew},
@@ -116,22 +117,22 @@ func (w *world) toxic(name, description string) fault {
 }
 
 // down ends a process, and starts it again after a while.
-func down(p *process, s syscall.Signal) func(context.Context, *world, time.Duration) error {
+func down(p *process.Process, s syscall.Signal) func(context.Context, *world, time.Duration) error {
 	return func(ctx context.Context, _ *world, d time.Duration) error {
-		if err := p.end(s); err != nil {
+		if err := p.End(s); err != nil {
 			return err
 		}
 		wait(ctx, d)
-		return p.start()
+		return p.Start()
 	}
 }
 
 // frozen stops a process for a while.
-func frozen(p *process) func(context.Context, *world, time.Duration) error {
+func frozen(p *process.Process) func(context.Context, *world, time.Duration) error {
 	return func(ctx context.Context, _ *world, d time.Duration) error {
-		p.signal(syscall.SIGSTOP)
+		p.Signal(syscall.SIGSTOP)
 		wait(ctx, d)
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 		return nil
 	}
 }
@@ -141,26 +142,26 @@ func frozen(p *process) func(context.Context, *world, time.Duration) error {
 // the log of the other says.
 func second(ctx context.Context, w *world, d time.Duration) error {
 	began := time.Now()
-	if err := w.twin.start(); err != nil {
+	if err := w.twin.Start(); err != nil {
 		return err
 	}
 	wait(ctx, 2*d)
-	if err := w.twin.end(syscall.SIGTERM); err != nil {
+	if err := w.twin.End(syscall.SIGTERM); err != nil {
 		return err
 	}
 	// What one has noted of an outage the other may have removed.
 	w.doubled = append(w.doubled, [2]time.Time{began, time.Now().Add(10 * time.Second)})
-	if err := w.connector.end(syscall.SIGTERM); err != nil {
+	if err := w.connector.End(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return w.connector.start()
+	return w.connector.Start()
 }
 
 // renew revokes the session, and after a while stores the secret of a new login.
 func renew(ctx context.Context, w *world, d time.Duration) error {
 	w.sim.RevokeSecret(w.device.Secret)
 	wait(ctx, d)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), process.Patience)
 	defer cancel()
 	for {
 		secret, err := w.login(ctx)

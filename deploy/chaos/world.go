@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/pushover-connector/pushover-connector/deploy/internal/process"
 	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
 )
 
@@ -30,9 +31,9 @@ type world struct {
 	credentials string // file
 	bus         bus
 	proxy       *toxiproxy.Proxy // the connector's way to the bus; nil without one
-	connector   *process
-	twin        *process // nil where there can be none
-	http        string   // where the connector serves
+	connector   *process.Process
+	twin        *process.Process // nil where there can be none
+	http        string           // where the connector serves
 
 	mu         sync.Mutex
 	sent       []string
@@ -59,7 +60,7 @@ func newWorld(ctx context.Context, kind, dir string) (_ *world, err error) {
 	if err := w.saveCredentials(); err != nil {
 		return nil, err
 	}
-	addresses, err := freeAddresses(ctx, 4)
+	addresses, err := process.FreeAddresses(ctx, 4)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func newWorld(ctx context.Context, kind, dir string) (_ *world, err error) {
 	if err := w.openBus(ctx, kind, addresses[1], addresses[2]); err != nil {
 		return nil, err
 	}
-	program, err := build(ctx, dir, "pushover-connector", "./cmd/pushover-connector")
+	program, err := process.Build(ctx, dir, "pushover-connector", "./cmd/pushover-connector")
 	if err != nil {
 		return nil, err
 	}
@@ -79,15 +80,15 @@ func newWorld(ctx context.Context, kind, dir string) (_ *world, err error) {
 			return nil, err
 		}
 	}
-	return w, w.connector.start()
+	return w, w.connector.Start()
 }
 
-func (w *world) newConnector(program, name, address string) (*process, error) {
+func (w *world) newConnector(program, name, address string) (*process.Process, error) {
 	home := filepath.Join(w.dir, name)
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
 	}
-	return &process{path: program, args: []string{"run"}, log: home + ".log", env: append([]string{
+	return &process.Process{Path: program, Args: []string{"run"}, Log: home + ".log", Env: append([]string{
 		"HOME=" + home, "LOG_FORMAT=json", "HTTP_ADDR=" + address,
 		"PUSHOVER_API_URL=" + w.sim.APIURL(), "PUSHOVER_STREAM_URL=" + w.sim.StreamURL(), "PUSHOVER_CREDENTIALS_FILE=" + w.credentials,
 	}, w.bus.settings()...)}, nil
@@ -119,9 +120,9 @@ func (w *world) openBus(ctx context.Context, kind, proxy, listen string) error {
 }
 
 func (w *world) close() {
-	for _, p := range []*process{w.connector, w.twin} {
+	for _, p := range []*process.Process{w.connector, w.twin} {
 		if p != nil {
-			_ = p.end(syscall.SIGKILL) // always ends
+			_ = p.End(syscall.SIGKILL) // always ends
 		}
 	}
 	if w.proxy != nil {
@@ -167,7 +168,7 @@ func (w *world) acknowledge(ctx context.Context, receipt string, after time.Dura
 	w.mu.Unlock()
 	w.publishing.Go(func() {
 		wait(ctx, after)
-		long, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*patience)
+		long, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*process.Patience)
 		defer cancel()
 		body, _ := json.Marshal(map[string]string{"receipt": receipt, "id": id}) // strings always can be
 		if err := w.bus.command(long, id, body); err != nil {
@@ -185,13 +186,13 @@ func (w *world) flows(ctx context.Context) (took time.Duration, err error) {
 	w.mu.Lock()
 	w.sent = append(w.sent, sent.IDs...)
 	w.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*process.Patience)
 	defer cancel()
 	err = w.sim.Wait(ctx, func(s pushovertest.State) bool {
 		return !slices.Contains(s.Device(w.device.Name).Queue, sent.IDs[0])
 	})
 	if err != nil {
-		err = fmt.Errorf("nothing flows %s after all was well: %w", 2*patience, err)
+		err = fmt.Errorf("nothing flows %s after all was well: %w", 2*process.Patience, err)
 	}
 	return time.Since(began), err
 }
@@ -199,7 +200,7 @@ func (w *world) flows(ctx context.Context) (took time.Duration, err error) {
 // settle waits until everything has arrived that will, and returns what came of it.
 func (w *world) settle(ctx context.Context) (history, error) {
 	w.publishing.Wait()
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*process.Patience)
 	defer cancel()
 	err := w.sim.Wait(ctx, func(pushovertest.State) bool { return w.sim.Waiting(w.device.Name) == 0 })
 	h := history{sent: w.sent, commands: w.commands, loose: true, acknowledged: map[string]bool{}}
