@@ -16,7 +16,13 @@ var (
 // MessageEvent makes the event of a message that a download of the named device
 // brought, one without quiet hours.
 func MessageEvent(device string, m pushover.Message, repeatOf string, now time.Time) (Event, error) {
-	return messageEvent(reception{device: device}, m, repeatOf, now)
+	return messageEvent(newReception(device, new(pushover.Batch), now), m, repeatOf, now)
+}
+
+// MessageEvents makes events of the messages of one download, as MessageEvent does.
+func MessageEvents(device string, now time.Time) func(m pushover.Message) (Event, error) {
+	rc := newReception(device, new(pushover.Batch), now)
+	return func(m pushover.Message) (Event, error) { return messageEvent(rc, m, "", now) }
 }
 
 // DecodeCommand returns the parts of a decoded command.
@@ -51,7 +57,7 @@ func EventsLastHour(now time.Time, times ...time.Time) int {
 // CountWhileEncoding counts what waits while it is encoded, as a delivery does,
 // and returns how many messages were opened.
 func CountWhileEncoding(c *Connector, messages []pushover.Message) (opened int) {
-	ahead, stop := (&delivery{c: c}).encodeAhead(reception{}, messages)
+	ahead, stop := (&delivery{c: c}).encodeAhead(newReception("", &pushover.Batch{}, time.Time{}), messages)
 	defer stop()
 	left := messages
 	for p := range ahead {

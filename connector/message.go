@@ -52,10 +52,27 @@ type reception struct {
 	device string            // name
 	quiet  bool              // the user's quiet hours are on
 	sounds map[string]string // name by code, if the service sent a list
+	slugs  map[application]string
+}
+
+// An application is what a slug is made of. A backlog is of few.
+type application struct {
+	name string
+	id   int64
+}
+
+func (rc reception) slug(m pushover.Message) string {
+	app := application{m.App, m.AppID}
+	slug, ok := rc.slugs[app]
+	if !ok {
+		slug = appSlug(m)
+		rc.slugs[app] = slug
+	}
+	return slug
 }
 
 func newReception(device string, b *pushover.Batch, now time.Time) reception {
-	return reception{device, b.User.QuietHours || b.User.QuietUntil.After(now), b.Sounds}
+	return reception{device, b.User.QuietHours || b.User.QuietUntil.After(now), b.Sounds, map[application]string{}}
 }
 
 // messageEvent turns a message into its event. repeatOf is the id of the
@@ -90,7 +107,7 @@ func messageEvent(rc reception, m pushover.Message, repeatOf string, now time.Ti
 	e := Event{
 		ID: id, Source: source, Type: TypeMessage, Subject: m.App, Schema: SchemaMessage,
 		Extensions: extensions, Data: data,
-		Class: ClassMessage, Route: []string{"messages", priority.String(), appSlug(m)}, Key: source,
+		Class: ClassMessage, Route: []string{"messages", priority.String(), rc.slug(m)}, Key: source,
 	}
 	if sent != "" {
 		e.Time = m.Sent
