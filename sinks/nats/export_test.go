@@ -2,6 +2,9 @@ package nats
 
 import "log/slog"
 
+// Leading is what is done to a whole batch before any of it is sent.
+var Leading = leading
+
 // StoreFailure is what the embedded server's log says about its store, "" if it
 // says nothing.
 func StoreFailure(format string, v ...any) (failure string) {

@@ -229,6 +229,12 @@ func (p *publisher) tell(e connector.Event, sequence uint64) {
 
 // leading counts the events at the start that have a sequence, or that have none.
 func leading(events []connector.Event, sequences map[string]uint64, have bool) int {
+	if len(sequences) == 0 { // the usual case, without a key for each event
+		if have {
+			return 0
+		}
+		return len(events)
+	}
 	for i, e := range events {
 		if (sequences[e.DedupKey()] != 0) != have {
 			return i
