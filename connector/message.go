@@ -80,7 +80,7 @@ func newReception(device string, b *pushover.Batch, now time.Time) reception {
 // the event was recorded.
 func messageEvent(rc reception, m pushover.Message, repeatOf string, now time.Time) (Event, error) {
 	priority := clampPriority(m.Priority)
-	id, sent, expires := m.ID.String(), rfc3339(m.Sent), rfc3339(m.Expires)
+	id, expires := m.ID.String(), rfc3339(m.Expires)
 	stale := m.Receipt != "" && now.Sub(heardAt(m, now)) >= EmergencyLife
 	data, err := messageData(rc, m, repeatOf, stale)
 	if err != nil {
@@ -91,7 +91,7 @@ func messageEvent(rc reception, m pushover.Message, repeatOf string, now time.Ti
 		severity = severityOver
 	}
 	extensions := []Extension{
-		{"sequence", strings.Repeat("0", max(0, 20-len(id))) + id},
+		{"sequence", "00000000000000000000"[min(len(id), 20):] + id},
 		{"severitytext", severity.text},
 		{severityNumber, severity.number},
 	}
@@ -109,7 +109,7 @@ func messageEvent(rc reception, m pushover.Message, repeatOf string, now time.Ti
 		Extensions: extensions, Data: data,
 		Class: ClassMessage, Route: []string{"messages", priority.String(), rc.slug(m)}, Key: source,
 	}
-	if sent != "" {
+	if writable(m.Sent) {
 		e.Time = m.Sent
 	}
 	return e, nil
@@ -207,10 +207,16 @@ var iconName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // rfc3339 writes t in UTC, or nothing when t is absent or outside the years
 // that RFC 3339 can write: senders choose the date themselves.
 func rfc3339(t time.Time) string {
-	if t = t.UTC(); t.IsZero() || t.Year() < 1 || t.Year() > 9999 {
+	if !writable(t) {
 		return ""
 	}
-	return t.Format(time.RFC3339Nano)
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// writable reports whether RFC 3339 can write t.
+func writable(t time.Time) bool {
+	year := t.UTC().Year()
+	return !t.IsZero() && year >= 1 && year <= 9999
 }
 
 // maxSlug bounds the application's token in a subject.
