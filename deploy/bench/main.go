@@ -15,6 +15,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -122,6 +123,7 @@ func (b *bench) run(ctx context.Context, parts, kinds []string) (err error) {
 		"drain": b.drainPart, "latency": b.latencyPart, "start": b.startPart, "recovery": b.recoveryPart,
 		"cost": b.costPart, "script": b.scriptPart, "image": b.imagePart,
 	}
+	defer func() { err = errors.Join(err, b.report.print(os.Stdout)) }() // also what there is after Ctrl-C
 	for _, part := range parts {
 		on := kinds
 		switch part {
@@ -139,7 +141,7 @@ func (b *bench) run(ctx context.Context, parts, kinds []string) (err error) {
 			}
 		}
 	}
-	return b.report.print(os.Stdout)
+	return nil
 }
 
 // in calls f with a new world.

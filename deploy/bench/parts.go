@@ -285,8 +285,8 @@ func (b *bench) recoveryPart(ctx context.Context, kind string) error {
 		}},
 	}
 	for _, o := range outages {
-		if kind == "embedded" && o.name == "a server of the bus killed" {
-			continue
+		if (kind == "embedded" || kind == "kafka") && o.name == "a server of the bus killed" {
+			continue // the first has no other; the second is found by the connector before it is by us
 		}
 		if err := b.in(ctx, kind, func(w *world) error {
 			if err := w.live(ctx); err != nil {
