@@ -93,7 +93,7 @@ type process struct {
 	dead   bool // killed: nothing that it does has an effect any more
 	over   bool // replaced
 
-	recalled  []string              // ids of the events in the log at its start
+	recalled  []string              // ids of the messages in the log at its start
 	shown     []*sentMessage        // by the latest download
 	seen      map[*sentMessage]bool // in any download
 	confirmed map[string]bool       // ids
@@ -212,7 +212,9 @@ func (w *world) start() *process {
 		missing: map[string]int{}, decided: map[string]string{},
 	}
 	for _, s := range w.log {
-		p.recalled = append(p.recalled, s.ID)
+		if s.Class == connector.ClassMessage {
+			p.recalled = append(p.recalled, s.ID)
+		}
 	}
 	client, err := pushover.New(pushover.Options{
 		APIURL: "http://127.0.0.1:1", StreamURL: "ws://127.0.0.1:2/push", DialContext: p.dial, Timeout: 10 * time.Second,
