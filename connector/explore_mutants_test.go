@@ -178,7 +178,7 @@ func exploreBroken(t *testing.T, file, source string) (string, error) {
 		}
 	}
 	run := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-overlay", overlay, "-count=1", "-failfast",
-		"-run", "^TestEverySchedule$", ".", "-explore-depth=0", "-explore-for=20s") //nolint:gosec // our own arguments
+		"-run", "^TestEverySchedule$", ".", "-explore-depth=0", "-explore-random=3000") //nolint:gosec // our own arguments
 	out, err := run.CombinedOutput()
 	return string(out), err
 }

@@ -22,7 +22,7 @@ import (
 // written as its deviations, "3:lost 9:crash": what happens instead at the steps 3
 // and 9. The jitter of retries is no part of it.
 var (
-	exploreFor    = flag.Duration("explore-for", 6*time.Second, "how long random schedules are explored")
+	exploreRandom = flag.Int("explore-random", 300, "so many random schedules in each world")
 	exploreSeed   = flag.Uint64("explore-seed", 1, "of the random schedules")
 	exploreReplay = flag.String("explore-replay", "", "a schedule to run alone, such as 'delay/3:lost 9:crash'")
 	exploreDepth  = flag.Int("explore-depth", 2, "two deviations are explored everywhere within so many steps")
@@ -494,7 +494,7 @@ func exploreWorld(t *testing.T, cfg worldConfig, found *atomic.Bool) {
 	deviate(well, 0, mostSteps, 2)
 	all := schedules
 	rng := rand.New(rand.NewPCG(*exploreSeed, 0)) //nolint:gosec // repeatable on purpose
-	for began := time.Now(); time.Since(began) < *exploreFor; {
+	for range *exploreRandom {
 		often := 2 + rng.IntN(8)
 		run(nil, func(step int, moves []string) string {
 			if step >= randomSteps || rng.IntN(often) > 0 {
