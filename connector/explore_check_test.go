@@ -34,13 +34,13 @@ func (p *process) learnHeld(events []connector.Event, n int) {
 
 // checkDelete: a message is deleted only after the bus has confirmed it to whoever
 // deletes. With a clear delay, only after it was read back since; or if it was
-// missing twice, and confirmed in between: then its owner has removed it.
+// missing twice, and stored again in between: then its owner has removed it.
 func (w *world) checkDelete(p *process, through int64) {
 	for _, m := range w.queue {
 		id := m.id.String()
 		switch {
 		case int64(m.id) > through:
-		case p.missing[id] > 1:
+		case p.missing[id] > 1 && m.copies > 1:
 			m.removed = true
 		case !p.confirmed[id]:
 			w.fail("%s deletes %s, which the bus has not confirmed to it", p.name, m.name)

@@ -115,7 +115,7 @@ var mutations = []struct{ name, file, old, new string }{
 	},
 	{
 		"do not recall emergencies at the start", "emergencies.go",
-		"		c.recall(e, source, began)\n", "",
+		"		c.recall(e, source, began)\n", "		_, _ = source, began\n",
 	},
 	{
 		"leave an acknowledged emergency outstanding", "emergencies.go",

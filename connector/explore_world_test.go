@@ -59,6 +59,7 @@ type sentMessage struct {
 	id            pushover.MessageID
 	first         *sentMessage // of the same emergency
 	stored        bool         // at some time, as an event or a dead letter
+	copies        int          // how often
 	removed       bool         // from the log, by its owner
 }
 
@@ -384,6 +385,7 @@ func (w *world) put(p *process, events []connector.Event) {
 		w.log = append(w.log, stored{e, time.Now()})
 		if m := w.message(e.ID); m != nil {
 			m.stored, m.removed = true, false
+			m.copies++
 		}
 	}
 }
