@@ -28,7 +28,7 @@ func commands() []command {
 	return []command{
 		runCommand(), loginCommand(), checkCommand(), statusCommand(), tailCommand(), emergenciesCommand(),
 		ackCommand(), traceCommand(), syncCommand(), resumeCommand(), healthcheckCommand(), configCommand(),
-		schemaCommand(), completionCommand(), versionCommand(),
+		schemaCommand(), completionCommand(), manCommand(), versionCommand(),
 	}
 }
 
