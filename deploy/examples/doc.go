@@ -10,8 +10,9 @@
 //	ack_kafka.py    acknowledge from Python over Kafka
 //	autoack-go      acknowledge a class of alerts by a consumer, in Go
 //	autoack_nats.py the same in Python
+//	autoresolve     acknowledge the emergencies of resolved alerts, in Go
 //	grafana         a contact point that makes Grafana's alerts emergencies
 //
-// The two consumers look at acked, stale and repeat_of before they act: an
+// The consumers look at acked, stale and repeat_of before they act: an
 // emergency that is over, or that comes again, must not cause anything.
 package examples
