@@ -263,10 +263,10 @@ func (p *process) serve(conn net.Conn) {
 		body, _ := io.ReadAll(req.Body)
 		form, _ := strings.CutPrefix(string(body[max(0, strings.LastIndex(string(body), "message=")):]), "message=")
 		c := &pendingCall{p: p, op: "download"}
-		switch parts := strings.Split(req.URL.Path, "/"); {
-		case parts[2] == "receipts":
+		switch parts := strings.Split(req.URL.Path, "/"); parts[2] {
+		case "receipts":
 			c.op, c.rcpt, c.what = "ack", parts[3], parts[3][:6]
-		case parts[2] == "devices":
+		case "devices":
 			id, _ := strconv.ParseInt(form, 10, 64)
 			c.op, c.id = "delete", pushover.MessageID(id)
 			p.w.mu.Lock()

@@ -149,7 +149,7 @@ func (b bare) toKafka(ctx context.Context, records []record) (r bareResult, err 
 		Addr: kafka.TCP(strings.Split(b.Server, ",")...), Topic: b.Topic, RequiredAcks: kafka.RequireAll,
 		BatchSize: b.Batch, BatchBytes: 1 << 20, BatchTimeout: 10 * time.Millisecond,
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }() // all is written and confirmed by then, or has failed
 	if err := w.WriteMessages(ctx, kafka.Message{Value: []byte("connected")}); err != nil {
 		return r, err
 	}

@@ -133,7 +133,7 @@ func (s *server) fetchLoop(ctx context.Context, st *stretch, out chan<- item) (r
 	for patience := controlWait; ctx.Err() == nil; {
 		at, err := s.fetchOnce(ctx, st, patience, out)
 		if ctx.Err() != nil {
-			return read, nil
+			continue
 		}
 		if errors.Is(err, kafka.OffsetOutOfRange) {
 			return read, nil // retention deleted it, or the topic was recreated
