@@ -64,7 +64,7 @@ func TestAcknowledgeOverKafkaInPython(t *testing.T) {
 			t.Cleanup(cluster.Close)
 			return cluster.ListenAddrs()
 		},
-		"kafka": func(t *testing.T) []string { return kafkatest.Start(t, kafkatest.Options{}).Brokers() },
+		"kafka": func(t *testing.T) []string { return kafkatest.Brokers(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

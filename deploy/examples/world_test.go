@@ -2,6 +2,7 @@ package examples_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/pushover-connector/pushover-connector/pushover"
 	"github.com/pushover-connector/pushover-connector/pushover/pushovertest"
+	"github.com/pushover-connector/pushover-connector/sinks/kafka/kafkatest"
 )
 
 // patience bounds every wait. It does not measure speed.
@@ -36,7 +38,7 @@ var programs struct {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := kafkatest.Main(m)
 	if programs.dir != "" {
 		_ = os.RemoveAll(programs.dir)
 	}
@@ -65,15 +67,14 @@ func program(t *testing.T, name string) string {
 // EXAMPLES_PYTHON, else python3. Without one the test is skipped.
 func python(t *testing.T, module, install string) string {
 	t.Helper()
-	name := os.Getenv("EXAMPLES_PYTHON")
-	if name == "" {
-		name = "python3"
-	}
+	name := interpreter()
 	if err := exec.Command(name, "-c", "import "+module).Run(); err != nil {
 		t.Skipf("SKIPPED: %s cannot import %s (%v); make a venv, pip install %s, and set EXAMPLES_PYTHON to its python", name, module, err, install)
 	}
 	return name
 }
+
+func interpreter() string { return cmp.Or(os.Getenv("EXAMPLES_PYTHON"), "python3") }
 
 // world is a simulated service with one device on it.
 type world struct {
@@ -109,8 +110,8 @@ func (w *world) within() context.Context {
 	return ctx
 }
 
-// background runs a program until the test ends.
-func (w *world) background(env []string, name string, args ...string) {
+// background runs a program until it is stopped, or the test ends.
+func (w *world) background(env []string, name string, args ...string) (stop func()) {
 	w.t.Helper()
 	var output bytes.Buffer
 	cmd := exec.Command(name, args...)
@@ -118,13 +119,15 @@ func (w *world) background(env []string, name string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGINT) // fails if it has ended, which Wait tells
 		err := cmd.Wait()
 		if w.t.Failed() {
 			w.t.Logf("%s: %v\n%s", filepath.Base(name), err, output.String())
 		}
 	})
+	w.t.Cleanup(stop)
+	return stop
 }
 
 // run runs a program to its end and returns what it prints. It has to exit with 0
@@ -147,13 +150,14 @@ func (w *world) run(env []string, succeeds bool, name string, args ...string) st
 }
 
 // connect runs the connector with a bus and waits until its session is live.
-func (w *world) connect(bus ...string) {
+func (w *world) connect(bus ...string) (stop func()) {
 	w.t.Helper()
-	w.background(append([]string{
+	stop = w.background(append([]string{
 		"PUSHOVER_API_URL=" + w.sim.APIURL(), "PUSHOVER_STREAM_URL=" + w.sim.StreamURL(),
 		"PUSHOVER_CREDENTIALS_FILE=" + filepath.Join(w.dir, "credentials.json"), "HTTP_ADDR=",
 	}, bus...), program(w.t, "pushover-connector"), "run")
 	w.await("the connector", func(s pushovertest.State) bool { return s.Device(device).Connected })
+	return stop
 }
 
 func (w *world) await(what string, cond func(pushovertest.State) bool) {
