@@ -20,7 +20,7 @@ import (
 // answered next and how, and what else happens meanwhile. Without a deviation the
 // oldest call is answered well, and time passes when there is none. A schedule is
 // written as its deviations, "3:lost 9:crash": what happens instead at the steps 3
-// and 9. The jitter of retries is no part of it.
+// and 9. The jitter of retries is not part of it.
 var (
 	exploreRandom = flag.Int("explore-random", 300, "so many random schedules in each world")
 	exploreSeed   = flag.Uint64("explore-seed", 1, "of the random schedules")

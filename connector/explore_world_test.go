@@ -236,7 +236,7 @@ func (w *world) start() *process {
 		close(p.done)
 		w.ring()
 	}()
-	p.Sync() // the push stream is no part of the model: whoever sends, wakes
+	p.Sync() // the push stream is not part of the model: whoever sends, wakes
 	return p
 }
 
