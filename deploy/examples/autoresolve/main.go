@@ -11,6 +11,9 @@
 // left to people and said: a list that Pushover's limit of 1024 characters cut
 // short, texts of other templates, a resolution in the second of the alert.
 //
+// Label values must be of one line: one with a line "Annotations:" or "Labels:" cuts
+// the alert's labels short, so that it can be mistaken for another.
+//
 // It keeps nothing. The log is its memory: at each start it reads as far back as
 // an emergency can live, and looks in the control stream for the commands that were
 // published since. Run one of it. Resolutions must go to
