@@ -44,8 +44,11 @@ func (c Command) place() string {
 	case c.Time.IsZero():
 		return c.ID
 	}
-	return c.ID + "@" + strconv.FormatInt(c.Time.UnixNano(), 10)
+	return numberAt(c.ID, c.Time)
 }
+
+// numberAt is a command's number on the bus with its time.
+func numberAt(id string, at time.Time) string { return id + "@" + strconv.FormatInt(at.UnixNano(), 10) }
 
 // since is when the command's life began.
 func (c Command) since() time.Time {

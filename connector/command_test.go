@@ -320,7 +320,7 @@ func TestCommandIsNotSettledBeforeItsResultIsDurable(t *testing.T) {
 	})
 }
 
-// A control stream that was lost is made anew and numbers its commands from one
+// A control stream that was lost is created again and numbers its commands from one
 // again: what was decided of the first one before says nothing of this one.
 func TestCommandOfAStreamMadeAnewIsCarriedOut(t *testing.T) {
 	whileLive(t, func(t *testing.T, r *rig, run *running) {

@@ -480,7 +480,7 @@ func resultEvent(cmd Command, r Result) (Event, error) {
 		extensions = append(extensions, Extension{correlationID, r.Receipt})
 	}
 	return Event{
-		ID:         cmd.ID + "@" + strconv.FormatInt(cmd.Time.UnixNano(), 10),
+		ID:         numberAt(cmd.ID, cmd.Time),
 		Source:     Source(r.Device),
 		Type:       types[r.Status],
 		Subject:    r.Receipt,

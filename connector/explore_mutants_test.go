@@ -106,8 +106,7 @@ var mutations = []struct{ name, file, old, new string }{
 	},
 	{
 		"give every delivery of a command a result of its own", "commander.go",
-		"ID:         cmd.ID + \"@\" + strconv.FormatInt(cmd.Time.UnixNano(), 10),",
-		"ID:         cmd.ID + \"@\" + strconv.FormatInt(r.CompletedAt.UnixNano(), 10),",
+		"numberAt(cmd.ID, cmd.Time),", "numberAt(cmd.ID, r.CompletedAt),",
 	},
 	{
 		"forget that an emergency came before", "emergencies.go",

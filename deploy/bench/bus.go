@@ -23,15 +23,14 @@ import (
 
 // A bus is what the connector publishes to. Its methods go by clients of their own.
 type bus interface {
-	settings() []string                                         // variables of the connector
-	pids() []int                                                // of the servers
-	prepare(ctx context.Context) error                          // makes what publish and bare need, as the connector made its own
-	events(ctx context.Context) (<-chan struct{}, error)        // one for each event of a message from now on, until ctx ends
-	publish(ctx context.Context) error                          // a small confirmed record that is no event
-	command(ctx context.Context, receipt string) error          // acknowledges
-	records(ctx context.Context, n int) ([]record, error)       // the first n events of messages
-	bare() bare                                                 // publishes these beside them
-	fails(ctx context.Context, lasts time.Duration) (err error) // kills a server, which is back after a while
+	settings() []string                                   // variables of the connector
+	pids() []int                                          // of the servers
+	prepare(ctx context.Context) error                    // makes what publish and bare need, as the connector made its own
+	events(ctx context.Context) (<-chan struct{}, error)  // one for each event of a message from now on, until ctx ends
+	publish(ctx context.Context) error                    // a small confirmed record that is not an event
+	command(ctx context.Context, receipt string) error    // acknowledges
+	records(ctx context.Context, n int) ([]record, error) // the first n events of messages
+	bare() bare                                           // publishes these beside them
 	close()
 }
 
@@ -162,6 +161,7 @@ func (b *natsBus) records(ctx context.Context, n int) (records []record, err err
 
 func (b *natsBus) bare() bare { return bare{Server: b.url} }
 
+// fails kills a server, which is back after a while.
 func (b *natsBus) fails(ctx context.Context, lasts time.Duration) error {
 	if err := b.servers[0].End(syscall.SIGKILL); err != nil {
 		return err
@@ -271,12 +271,6 @@ func (b *kafkaBus) records(ctx context.Context, n int) (records []record, err er
 
 func (b *kafkaBus) bare() bare {
 	return bare{Kafka: true, Server: strings.Join(b.cluster.Brokers(), ","), Topic: b.topic + "-bare", Batch: 2000}
-}
-
-func (b *kafkaBus) fails(ctx context.Context, lasts time.Duration) error {
-	b.cluster.Nodes[0].Kill()
-	wait(ctx, lasts)
-	return b.cluster.Nodes[0].Start()
 }
 
 func (b *kafkaBus) close() { b.client.Close() }

@@ -211,11 +211,10 @@ func (pr *producer) readyPartition(ctx context.Context, e connector.Event) (*par
 func (pr *producer) retake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	err := pr.prepareTopics(ctx, pr.to)
-	if err == nil {
-		err = pr.takeOver(ctx)
+	if err := pr.prepareTopics(ctx, pr.to); err != nil {
+		return err
 	}
-	return err
+	return pr.takeOver(ctx)
 }
 
 // fencedOff notes it if err says that another connector took over, and returns what

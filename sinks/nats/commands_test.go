@@ -402,11 +402,10 @@ func TestConsumerWithSmallRequestsIsUsed(t *testing.T) {
 	eventually(t, "the commands are carried out", func() bool { return len(h.bodies()) == 10 })
 }
 
-// An earlier version let sixteen be under way or waiting, which held up others.
-func TestConsumerOfAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
-	srv := startServer(t, nil)
-	_, js := client(t, srv.ClientURL())
-	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+// carryOutWithEarlierConsumer creates the consumer as an earlier version did, and has a
+// command carried out.
+func carryOutWithEarlierConsumer(t *testing.T, js jetstream.JetStream, b *nats.Bus) {
+	t.Helper()
 	if _, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", jetstream.ConsumerConfig{
 		Durable: "pushover-connector", Description: "Carries out commands", FilterSubject: "pushover.control.ack",
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 10 * time.Second, MaxAckPending: 16, MaxDeliver: -1,
@@ -417,6 +416,14 @@ func TestConsumerOfAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
 	serve(t, b, h.handle)
 	send(t, js, []byte(receipt(1)))
 	eventually(t, "the command is carried out", func() bool { return len(h.bodies()) == 1 })
+}
+
+// An earlier version let sixteen be under way or waiting, which held up others.
+func TestConsumerOfAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
+	srv := startServer(t, nil)
+	_, js := client(t, srv.ClientURL())
+	b := open(t, nats.Config{URL: srv.ClientURL()}, nats.Options{})
+	carryOutWithEarlierConsumer(t, js, b)
 	cons, err := js.Consumer(t.Context(), "PUSHOVER_CONTROL", "pushover-connector")
 	if err != nil {
 		t.Fatal(err)
@@ -541,14 +548,5 @@ func TestConsumerOfAnEarlierVersionThatMayNotBeChangedIsUsed(t *testing.T) {
 	})
 	_, js := client(t, srv.ClientURL(), upstream.UserInfo("admin", "p"))
 	b := open(t, nats.Config{URL: srv.ClientURL(), User: "u", Password: "p"}, nats.Options{})
-	if _, err := js.CreateConsumer(t.Context(), "PUSHOVER_CONTROL", jetstream.ConsumerConfig{
-		Durable: "pushover-connector", Description: "Carries out commands", FilterSubject: "pushover.control.ack",
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 10 * time.Second, MaxAckPending: 16, MaxDeliver: -1,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	h := &handler{}
-	serve(t, b, h.handle)
-	send(t, js, []byte(receipt(1)))
-	eventually(t, "the command is carried out", func() bool { return len(h.bodies()) == 1 })
+	carryOutWithEarlierConsumer(t, js, b)
 }

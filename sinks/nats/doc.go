@@ -67,8 +67,7 @@
 // the stream's tail, back to a message that is older than the first event by more
 // than a message can come late, and takes what it finds there as stored; the window
 // covers what happens from then on, since a Publish that has lasted half a window
-// looks again. The
-// tail of result events, which have no order to stop at, is read back
+// looks again. The tail of result events, which have no order to stop at, is read back
 // [maxScan] messages, and so is a tail of foreign messages. Both streams' reads
 // look only at message ids: nothing is assumed to be stored that was not seen.
 //
