@@ -216,6 +216,13 @@ func TestCommittedOffsetBeyondTheLogIsNotWaitedFor(t *testing.T) {
 		w := newWorker(b, o.Source)
 		serve(t, b, w.handle)
 		w.await(t, 2)
+		for ctx := waitContext(t); committed(t, c) == 100; { // a command is carried out before it is committed
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				t.Fatal("the offset stays beyond the log")
+			}
+		}
 		awaitCommitted(t, c, 2)
 	})
 }
